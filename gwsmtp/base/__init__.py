@@ -1,0 +1,1 @@
+"""L0: the vocabulary every other package speaks. Standard library only, no I/O of its own."""

@@ -1,0 +1,103 @@
+"""The one vocabulary of events: what the log line, the counters and tracking are readers of.
+
+An event is a plain object that its session fills and emits once; readers must not keep it
+without copying and must not block. Emission is a loop over a tuple of callables.
+"""
+
+from collections.abc import Callable
+
+
+class SessionEnded:
+    """One session, from accept to close. ``after`` is the last stage, ``reason`` why it ended."""
+
+    __slots__ = (
+        "after",
+        "bytes_in",
+        "bytes_out",
+        "commands",
+        "duration_s",
+        "errors",
+        "helo",
+        "listener",
+        "messages",
+        "peer_ip",
+        "peer_port",
+        "reason",
+        "session_id",
+    )
+
+    def __init__(self, session_id: str, listener: str, peer_ip: str, peer_port: int) -> None:
+        self.session_id = session_id
+        self.listener = listener
+        self.peer_ip = peer_ip
+        self.peer_port = peer_port
+        self.helo = ""
+        self.after = "CONNECT"
+        self.reason = ""
+        self.messages = 0
+        self.commands = 0
+        self.errors = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.duration_s = 0.0
+
+
+class MessageEnded:
+    """One message, from MAIL to the reply to its end of data (or to its loss before that).
+
+    ``outcome`` is one of accepted, rejected, deferred, discarded, lost; ``reply`` what the client
+    was told; times in seconds. ``number`` counts the session's messages from 1.
+    """
+
+    __slots__ = (
+        "cause",
+        "delivery_s",
+        "helo",
+        "hop",
+        "notes",
+        "number",
+        "outcome",
+        "peer_ip",
+        "recipients",
+        "reply",
+        "scan_s",
+        "sender",
+        "session_id",
+        "size_bytes",
+        "verdict",
+    )
+
+    def __init__(self, session_id: str, number: int, peer_ip: str, helo: str) -> None:
+        self.session_id = session_id
+        self.number = number
+        self.peer_ip = peer_ip
+        self.helo = helo
+        self.sender = ""
+        self.recipients: tuple[str, ...] = ()
+        self.size_bytes = 0
+        self.outcome = "lost"
+        self.reply = ""
+        self.verdict = ""
+        self.hop = ""
+        self.cause = ""
+        self.notes = ""
+        self.scan_s = -1.0
+        self.delivery_s = -1.0
+
+
+AuditEvent = SessionEnded | MessageEnded
+AuditReader = Callable[[AuditEvent], None]
+
+
+class Audit:
+    """Hands each event to every reader, in order; built once per worker."""
+
+    __slots__ = ("_readers",)
+
+    def __init__(self, *readers: AuditReader) -> None:
+        self._readers = readers
+
+    def emit(self, event: AuditEvent) -> None:
+        """Gives ``event`` to all readers; does not block."""
+        for reader in self._readers:
+            reader(event)
