@@ -21,10 +21,12 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import NoReturn
 
 from gwsmtp.base.errors import HaltMaster, TableError
 from gwsmtp.base.exitcodes import ExitCode
+from gwsmtp.base.logs import quoted
 from gwsmtp.base.procid import ProcessId
 from gwsmtp.limits.arena import Table
 from gwsmtp.limits.slots import Role, claim_slot, free_slot, read_slot
@@ -33,11 +35,13 @@ from gwsmtp.process.context import ChildContext
 
 log = logging.getLogger(__name__)
 
-ENTRIES: Mapping[Role, str] = {
-    Role.WORKER: "gwsmtp.process.worker:main",
-    Role.ENGINE: "gwsmtp.process.engine:main",
-    Role.TRIAL: "gwsmtp.process.trial:main",
-}
+ENTRIES: Mapping[Role, str] = MappingProxyType(
+    {
+        Role.WORKER: "gwsmtp.process.worker:main",
+        Role.ENGINE: "gwsmtp.process.engine:main",
+        Role.TRIAL: "gwsmtp.process.trial:main",
+    }
+)
 _BOOT = "gwsmtp.process.boot"
 
 STOP_ORDER: tuple[tuple[Role, ...], ...] = (
@@ -152,7 +156,7 @@ class Children:
             )
         except TableError as error:
             seat.not_before_ms = now_ms + _LONGEST_PAUSE_MS
-            log.error("event=fork_failed child=%s reason=%r", _label(seat), str(error))
+            log.error("event=fork_failed child=%s reason=%s", _label(seat), quoted(str(error)))
             return
         context = self._make_context(seat.role, seat.number, slot)
         gc.collect()
@@ -165,7 +169,7 @@ class Children:
         except OSError as error:
             free_slot(self._table, slot)
             self._pause(seat, now_ms)
-            log.error("event=fork_failed child=%s reason=%r", _label(seat), error.strerror)
+            log.error("event=fork_failed child=%s reason=%s", _label(seat), quoted(str(error)))
             return
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -231,6 +235,16 @@ class Children:
                 code = os.waitstatus_to_exitcode(status)
                 self._note_death(child, code, now_ms, stopping=stopping)
 
+    def bury_all(self) -> None:
+        """Waits for every child, all of which were killed, and gives their slots back."""
+        for child in list(self.living.values()):
+            try:
+                os.waitpid(child.pid, 0)
+            except ChildProcessError:
+                pass
+            free_slot(self._table, child.slot)
+        self.living.clear()
+
     def _note_death(self, child: Living, code: int, now_ms: int, *, stopping: bool) -> None:
         seat = child.seat
         expected = stopping or child.is_dismissed
@@ -251,7 +265,7 @@ class Children:
         self._pause(seat, now_ms)
         if seat.role not in self._ready_roles:
             if code == ExitCode.NO_PERMISSION:
-                raise HaltMaster(code, f"{_label(seat)} cannot drop privileges; see the log")
+                raise HaltMaster(code, f"{_label(seat)} cannot work as workers.user; see the log")
             if seat.early_deaths >= _BOOT_DEATHS:
                 raise HaltMaster(
                     ExitCode.BOOT_FAILED,

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from gwsmtp.base.errors import HaltMaster
 from gwsmtp.base.exitcodes import ExitCode
+from gwsmtp.base.logs import quoted
 from gwsmtp.process.context import Endpoint
 from gwsmtp.process.privileges import Account
 
@@ -117,7 +118,7 @@ def raise_file_limit(connections: int) -> None:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     except (OSError, ValueError) as error:
-        log.warning("event=file_limit wanted=%d reason=%r", wanted, str(error))
+        log.warning("event=file_limit wanted=%d reason=%s", wanted, quoted(str(error)))
 
 
 def _listening_pid(path: Path) -> int:

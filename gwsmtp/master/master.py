@@ -22,7 +22,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import setproctitle
@@ -72,7 +72,7 @@ class RunOptions:
     trial: tuple[str, int] | None = None
     ready_fd: int = -1
     on_ready: Callable[[Ready], None] | None = None
-    entries: Mapping[Role, str] = ENTRIES
+    entries: Mapping[Role, str] = field(default_factory=lambda: ENTRIES)
 
 
 class Master:
@@ -147,7 +147,7 @@ class Master:
             children.add_seat(Role.ENGINE, 0, self._options.entries[Role.ENGINE])
         if self._options.trial:
             children.add_seat(Role.TRIAL, 0, self._options.entries[Role.TRIAL])
-        for number in range(config.workers.count or os.cpu_count() or 1):
+        for number in range(config.workers.number):
             children.add_seat(Role.WORKER, number, self._options.entries[Role.WORKER])
         self._children = children
         return children
@@ -171,9 +171,11 @@ class Master:
 
     def _warn_about_privileges(self) -> None:
         if os.geteuid() == 0 and self._account is None:
-            log.warning("event=privileged note=%r", "workers.user is not set: all runs as root")
+            log.warning("event=privileged note=%s", logs.quoted("workers.user is not set"))
         elif os.geteuid() != 0 and self._account and self._account.uid != os.geteuid():
-            log.warning("event=unprivileged note=%r", "not root: workers.user is not used")
+            log.warning(
+                "event=unprivileged note=%s", logs.quoted("not root, so workers.user is not used")
+            )
 
     def _bind(self) -> None:
         server = self._config.server
@@ -275,8 +277,8 @@ class Master:
         self._set_title("ready")
         log.info("event=ready pid=%d listen=%s", ready.pid, ",".join(listen) or "-")
         if trial:
-            note = "for trying out only, this is no mail store"
-            log.warning("event=trial_next_hop listen=%s note=%r", trial[0], note)
+            note = logs.quoted("for trying out only, this is no mail store")
+            log.warning("event=trial_next_hop listen=%s note=%s", trial[0], note)
         notify(f"READY=1\nMAINPID={ready.pid}")
         if self._options.ready_fd >= 0:
             line = json.dumps({"pid": ready.pid, "listen": listen, "trial": ready.trial}) + "\n"
@@ -332,7 +334,9 @@ class Master:
         """One worker less, but never none."""
         if self._children is not None and self._phase < 0 and not self._is_stopping:
             workers = [seat for seat in self._children.seats if seat.role is Role.WORKER]
-            if len(workers) > 1:
+            if len(workers) == 1:
+                log.info("event=worker_kept reason=last")
+            else:
                 last = max(workers, key=lambda seat: seat.number)
                 log.info("event=worker_dismissed number=%d", last.number)
                 self._children.dismiss(last)
@@ -368,11 +372,7 @@ class Master:
     def _abandon(self, children: Children) -> None:
         """The loop was left by an exception: nobody may be left behind."""
         children.signal_all(signal.SIGKILL)
-        for pid in list(children.living):
-            try:
-                os.waitpid(pid, 0)
-            except ChildProcessError:
-                pass
+        children.bury_all()
 
     def _close(self) -> None:
         """Gives everything back, in the reverse order; called whatever happened."""

@@ -6,8 +6,8 @@
  2. ``monkey.patch_all()`` before any module of the role is imported. It is for libraries; our own
     modules take what they need from gevent by name;
  3. an own description of the shared table, opened while we may;
- 4. the role's modules, and those the standard library imports late: once privileges are dropped,
-    and while a package upgrade replaces files, nothing is imported any more;
+ 4. the event loop, the role's modules, and those that libraries import late: once privileges are
+    dropped, and while a package upgrade replaces files, nothing is imported any more;
  5. privileges;
  6. watchers, then the role's ``main(context, child)``.
 
@@ -32,7 +32,7 @@ from gwsmtp.base import logs, procid
 from gwsmtp.base.clock import SystemClock
 from gwsmtp.base.exitcodes import ExitCode
 from gwsmtp.limits.arena import Table, open_table
-from gwsmtp.limits.slots import SlotWriter
+from gwsmtp.limits.slots import Role, SlotWriter
 from gwsmtp.process.context import ChildContext
 from gwsmtp.process.privileges import PrivilegeError, drop_privileges, find_account
 
@@ -133,14 +133,12 @@ def _live(context: ChildContext, entry: str) -> NoReturn:
 
     table = _sign_in(context, clock)
     main = _import_entry(entry)
-    _preload()
-    account = find_account(context.config.workers.user, context.config.workers.group)
-    if account is not None and os.geteuid() == 0:
-        drop_privileges(account)
 
     from gwsmtp.process.child import Child
 
     child = Child(context, table, writer, clock)
+    _preload()
+    _drop_privileges(context)
     child.start()
     try:
         main(context, child)
@@ -164,7 +162,28 @@ def _import_entry(entry: str) -> Main:
     return main
 
 
+def _drop_privileges(context: ChildContext) -> None:
+    """Becomes workers.user, and makes sure that the role can do its work as that."""
+    workers, paths = context.config.workers, context.config.paths
+    account = find_account(workers.user, workers.group)
+    if account is None or os.geteuid() != 0:
+        return
+    drop_privileges(account)
+    if context.role in (Role.WORKER, Role.QUEUE):
+        for path in (paths.spool, paths.tmp):
+            if not os.access(path, os.W_OK | os.X_OK):
+                raise PrivilegeError(f"user {account.user!r} cannot write into {path}")
+
+
 def _preload() -> None:
+    """Loads now what would be loaded at first use, gevent's resolver and pool of threads included.
+
+    Seen: a Python that only root may read, and children that died at the first such import.
+    """
+    from gevent.hub import get_hub
+
+    hub = get_hub()
+    _ = hub.threadpool, hub.resolver
     wanted = _PRELOADED + (_PRELOADED_WITH_DNS if "dns" in sys.modules else ())
     for name in wanted:
         importlib.import_module(name)

@@ -45,10 +45,12 @@ class ServerSettings(Protocol):
 
 
 class WorkerSettings(Protocol):
-    """Group ``workers``. ``user`` and ``group`` are "" or None where none is named."""
+    """Group ``workers``. ``number`` is the count, with the default worked out; ``user`` and
+    ``group`` are "" or None where none is named.
+    """
 
     @property
-    def count(self) -> int: ...
+    def number(self) -> int: ...
     @property
     def user(self) -> str | None: ...
     @property

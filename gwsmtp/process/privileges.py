@@ -28,20 +28,23 @@ class Account:
 
 
 def find_account(user: str | None, group: str | None) -> Account | None:
-    """The account named by the configuration, None where no user is; raises PrivilegeError."""
+    """The account of the configuration, by name or number; None where it names no user. Raises
+    PrivilegeError.
+    """
     if not user:
         return None
     try:
-        entry = pwd.getpwnam(user)
-    except KeyError:
+        entry = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
+    except (KeyError, OverflowError):
         raise PrivilegeError(f"workers.user: there is no user {user!r}") from None
     gid = entry.pw_gid
     if group:
         try:
-            gid = grp.getgrnam(group).gr_gid
-        except KeyError:
+            found = grp.getgrgid(int(group)) if group.isdecimal() else grp.getgrnam(group)
+        except (KeyError, OverflowError):
             raise PrivilegeError(f"workers.group: there is no group {group!r}") from None
-    return Account(user, entry.pw_uid, gid)
+        gid = found.gr_gid
+    return Account(entry.pw_name, entry.pw_uid, gid)
 
 
 def drop_privileges(account: Account) -> None:

@@ -22,6 +22,6 @@ def main(context: ChildContext, child: Child) -> None:
     child.on_drain(server.stop)
     child.on_stop(server.stop)
     server.start()
-    log.warning("event=trial_next_hop maildir=%s note=%r", context.maildir, "for trying out only")
+    log.warning("event=trial_started maildir=%s note=for-trying-out-only", context.maildir)
     child.ready()
     child.wait()

@@ -1,0 +1,99 @@
+"""Binding: all or none, and a refusal that says why."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from gwsmtp.base.errors import HaltMaster
+from gwsmtp.base.exitcodes import ExitCode
+from gwsmtp.master.listeners import address_text, bind_listeners, bind_tcp, bind_unix
+from tests.support.gateway import until
+from tests.support.settings import Endpoint
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def test_port_zero_takes_a_free_port_and_tells_it(stack: ExitStack) -> None:
+    bound = bind_listeners([Endpoint(), Endpoint()])
+    for listener in bound:
+        stack.enter_context(listener)
+        host, _, port = address_text(listener).rpartition(":")
+        stack.enter_context(socket.create_connection((host, int(port))))
+        assert listener.getblocking() is False
+        assert listener.get_inheritable() is False
+    assert len({address_text(listener) for listener in bound}) == 2
+
+
+def test_both_families_may_have_the_same_port(stack: ExitStack) -> None:
+    four = stack.enter_context(bind_tcp("0.0.0.0", 0))
+    port = four.getsockname()[1]
+    six = stack.enter_context(bind_tcp("::", port))
+    assert address_text(six) == f"[::]:{port}"
+
+
+def test_taken_address_names_its_holder_and_frees_the_others(stack: ExitStack) -> None:
+    holder = stack.enter_context(bind_tcp("127.0.0.1", 0))
+    port = holder.getsockname()[1]
+    with bind_tcp("127.0.0.1", 0) as probe:
+        free = probe.getsockname()[1]
+    with pytest.raises(HaltMaster) as caught:
+        bind_listeners([Endpoint(port=free), Endpoint(port=port)])
+    assert caught.value.exit_code == ExitCode.CANNOT_BIND
+    assert caught.value.reason.startswith(f"cannot listen on 127.0.0.1:{port}: taken by ")
+    assert f"(pid {os.getpid()})" in caught.value.reason
+    stack.enter_context(bind_tcp("127.0.0.1", free))
+
+
+def test_foreign_address_is_said_to_be_foreign() -> None:
+    with pytest.raises(HaltMaster, match="no such address"):
+        bind_tcp("192.0.2.1", 0)
+
+
+def test_unix_socket_replaces_what_a_dead_master_left(tmp_path: Path, stack: ExitStack) -> None:
+    path = tmp_path / "e.sock"
+    bind_unix(path, None).close()
+    assert path.exists()
+    listener = stack.enter_context(bind_unix(path, None))
+    assert path.stat().st_mode & 0o777 == 0o660
+    assert address_text(listener) == str(path)
+    stack.enter_context(socket.socket(socket.AF_UNIX)).connect(str(path))
+
+
+def test_unix_socket_of_a_living_master_is_left_alone(tmp_path: Path, stack: ExitStack) -> None:
+    path = tmp_path / "e.sock"
+    stack.enter_context(bind_unix(path, None))
+    with pytest.raises(HaltMaster, match=f"process {os.getpid()} listens on it"):
+        bind_unix(path, None)
+
+
+def test_unix_socket_behind_which_orphans_drain_is_replaced(
+    tmp_path: Path, stack: ExitStack
+) -> None:
+    path = tmp_path / "e.sock"
+    program = (
+        "import os, socket, sys\n"
+        "s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen()\n"
+        "sys.stdin.read() if os.fork() == 0 else os._exit(0)\n"
+    )
+    orphan = subprocess.Popen([sys.executable, "-c", program, path], stdin=subprocess.PIPE)
+    orphan.wait()
+    until("the orphan listens", path.exists)
+    listener = stack.enter_context(bind_unix(path, None))
+    assert address_text(listener) == str(path)
+    assert orphan.stdin is not None
+    orphan.stdin.close()
+
+
+def test_too_long_a_path_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(HaltMaster, match="too long"):
+        bind_unix(tmp_path / ("x" * 120), None)

@@ -1,0 +1,96 @@
+"""A stand-in for the configuration, as JSON: what tests of processes need of it and no more."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gwsmtp.base.logs import LogLevel
+
+
+@dataclass
+class Endpoint:
+    host: str = "127.0.0.1"
+    port: int = 0
+
+
+@dataclass
+class Interface:
+    name: str = "demo"
+
+
+@dataclass
+class Server:
+    enabled: bool = True
+    listen: tuple[Endpoint, ...] = (Endpoint(),)
+    max_inbound_connections: int = 64
+
+
+@dataclass
+class Workers:
+    count: int = 1
+    user: str = ""
+    group: str = ""
+    hang_timeout: float = 30
+    drain_timeout: float = 10
+
+    @property
+    def number(self) -> int:
+        return self.count
+
+
+@dataclass
+class Paths:
+    base: Path
+
+    @property
+    def spool(self) -> Path:
+        return self.base / "spool"
+
+    @property
+    def run(self) -> Path:
+        return self.base / "run"
+
+    @property
+    def log(self) -> Path:
+        return self.base / "log"
+
+    @property
+    def tmp(self) -> Path:
+        return self.base / "tmp"
+
+
+@dataclass
+class Scan:
+    embedded: bool = True
+
+
+@dataclass
+class Logging:
+    level: LogLevel = "debug"
+    to: str = "stderr"
+
+
+@dataclass
+class StandIn:
+    paths: Paths
+    interface: Interface = field(default_factory=Interface)
+    server: Server = field(default_factory=Server)
+    workers: Workers = field(default_factory=Workers)
+    scan: Scan = field(default_factory=Scan)
+    logging: Logging = field(default_factory=Logging)
+
+
+def stand_in(base: Path, *, port: int = 0, embedded: bool = True, **workers: Any) -> StandIn:
+    return StandIn(
+        Paths(base),
+        server=Server(listen=(Endpoint(port=port),)),
+        workers=Workers(**workers),
+        scan=Scan(embedded),
+    )
+
+
+def from_json(text: str) -> StandIn:
+    values = json.loads(text)
+    base = Path(values.pop("base"))
+    return stand_in(base, **values)
