@@ -1,1 +1,1 @@
-"""The command line: one small file for each command, imported when it is called."""
+"""The command line: one small file per command, imported when called; only here is printed."""

@@ -13,8 +13,8 @@ import pytest
 from gwsmtp.base.errors import HaltMaster
 from gwsmtp.base.exitcodes import ExitCode
 from gwsmtp.master.listeners import address_text, bind_listeners, bind_tcp, bind_unix
-from tests.support.gateway import until
-from tests.support.settings import Endpoint
+from tests.support.masterproc import until
+from tests.support.standin import Endpoint
 
 
 @pytest.fixture

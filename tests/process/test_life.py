@@ -11,7 +11,7 @@ import pytest
 from gwsmtp.base import procid
 from gwsmtp.base.exitcodes import ExitCode
 from gwsmtp.limits.slots import Gauge, Role, SlotState, Total
-from tests.support.gateway import Gateway, until
+from tests.support.masterproc import Gateway, until
 
 pytestmark = pytest.mark.full
 

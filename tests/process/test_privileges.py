@@ -12,7 +12,7 @@ import pytest
 from gwsmtp.base.exitcodes import ExitCode
 from gwsmtp.limits.slots import Role
 from gwsmtp.process.privileges import PrivilegeError, find_account
-from tests.support.gateway import Gateway
+from tests.support.masterproc import Gateway
 
 
 def test_no_user_is_nobody_to_become() -> None:

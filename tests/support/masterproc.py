@@ -1,6 +1,6 @@
-"""A real master in a process of its own, with children from ``tests.support.entries``.
+"""A real master in a process of its own, with children from ``tests.support.childentries``.
 
-``python -m tests.support.gateway JSON ENTRIES READY_FD`` is the process; ``Gateway`` drives it from
+``python -m tests.support.masterproc JSON ENTRIES READY_FD`` is the process; ``Gateway`` drives it from
 a test. Nothing sleeps: every wait has a deadline and says what was missing.
 """
 
@@ -44,7 +44,7 @@ class Gateway:
         self.base = base
         self.values = values
         names = {"WORKER": "worker", "ENGINE": "idle", "TRIAL": "idle"} | (entries or {})
-        self.entries = {role: f"tests.support.entries:{name}" for role, name in names.items()}
+        self.entries = {role: f"tests.support.childentries:{name}" for role, name in names.items()}
         self.log_path = base / "test.log"
         self.listen: list[tuple[str, int]] = []
         self.children: dict[str, tuple[int, int]] = {}
@@ -68,7 +68,7 @@ class Gateway:
         self.base.mkdir(exist_ok=True)
         self._ready_fd, write_fd = os.pipe()
         values = json.dumps({"base": str(self.base)} | self.values)
-        module = "tests.support.gateway"
+        module = "tests.support.masterproc"
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", module, values, json.dumps(self.entries), str(write_fd)],
@@ -173,7 +173,7 @@ class Gateway:
 def main() -> int:
     from gwsmtp.base.errors import HaltMaster
     from gwsmtp.master.master import Master, RunOptions
-    from tests.support.settings import from_json
+    from tests.support.standin import from_json
 
     values, entries, ready_fd = sys.argv[1:]
     roles = {Role[name]: entry for name, entry in json.loads(entries).items()}
