@@ -57,8 +57,22 @@ def test_any_bytes_are_answered_or_waited_for(pieces: list[bytes]) -> None:
 @given(
     st.lists(
         st.sampled_from(
-            [b"EHLO x", b"MAIL FROM:<a@b>", b"RCPT TO:<c@example.test>", b"DATA", b"RSET"]
-            + [b"\r\n", b"\n", b"\r", b".", b"\r\n.\r\n", b"QUIT", b"\0", b"text", b"HELO \xff"]
+            [
+                b"EHLO x",
+                b"MAIL FROM:<a@b>",
+                b"RCPT TO:<c@example.test>",
+                b"DATA",
+                b"RSET",
+                b"\r\n",
+                b"\n",
+                b"\r",
+                b".",
+                b"\r\n.\r\n",
+                b"QUIT",
+                b"\x00",
+                b"text",
+                b"HELO \xff",
+            ]
         ),
         max_size=60,
     )
