@@ -102,12 +102,15 @@ def _bound(text: str) -> socket.socket:
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isdecimal():
         raise click.BadParameter(f"{text!r} is not HOST:PORT", param_hint="--listen")
+    listener = None
     try:
         found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
         listener = socket.socket(found[0], found[1])
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(found[4])
     except (OSError, OverflowError) as e:
+        if listener is not None:
+            listener.close()
         click.echo(f"gwsmtp trial: cannot listen on {text}: {e}", err=True)
         raise SystemExit(ExitCode.CANNOT_BIND) from e
     return listener

@@ -81,6 +81,7 @@ class Gateway(Running):
         self.config_path = folder / "gwsmtp.yaml"
         self.addresses: list[str] = []
         self.ready_line: dict[str, Any] = {}
+        self.run_code = _RUN
         self._settings = merged(smallest_settings(next_hop, recipients), settings or {})
         self._ready_within_s = ready_within_s
         super().__init__("gateway", [], folder / "gateway.log")
@@ -105,7 +106,7 @@ class Gateway(Running):
         read_end, write_end = os.pipe()
         try:
             self._command = [
-                *python(_RUN),
+                *python(self.run_code),
                 *("run", "-c", str(self.config_path), "--ready-fd", str(write_end)),
             ]
             self.spawn(pass_fds=(write_end,))

@@ -59,9 +59,16 @@ class NextHop(Running):
         self.address = line.decode().strip()
         return self
 
-    def wait_for_exit(self, exit_code: int = 0, deadline_s: float = 30) -> None:
+    def close_input(self) -> None:
+        """Ends its standard input, as our own death would."""
+        assert self._process is not None and self._process.stdin is not None
+        self._process.stdin.close()
+
+    def wait_for_exit(
+        self, exit_code: int = 0, deadline_s: float = 30, children_deadline_s: float = 5
+    ) -> None:
         """As in Running; closes the pipes too."""
-        super().wait_for_exit(exit_code, deadline_s)
+        super().wait_for_exit(exit_code, deadline_s, children_deadline_s)
         self._close_pipes()
 
     def kill(self) -> None:

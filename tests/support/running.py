@@ -84,7 +84,9 @@ class Running:
         assert self._process is not None, f"{self.name} was not started"
         self._process.send_signal(number)
 
-    def wait_for_exit(self, exit_code: int = 0, deadline_s: float = 30) -> None:
+    def wait_for_exit(
+        self, exit_code: int = 0, deadline_s: float = 30, children_deadline_s: float = 5
+    ) -> None:
         """Fails unless it ends with ``exit_code`` in time and leaves nobody behind."""
         assert self._process is not None, f"{self.name} was not started"
         try:
@@ -96,7 +98,7 @@ class Running:
         wait_for(
             lambda: not self.descendants(),
             lambda: f"the end of {self.name}'s children {self.descendants()}\n{self.log_tail()}",
-            deadline_s=5,
+            children_deadline_s,
         )
         atexit.unregister(self.kill)
 
