@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from gwsmtp.base.errors import ConfigError
 from gwsmtp.config.problems import Problem, from_validation
-from gwsmtp.config.root import Config
+from gwsmtp.config.root import Config, with_host_domain
 from gwsmtp.config.yamltext import MAX_BYTES, Parsed, TextError, decode, find_lines, parse
 from gwsmtp.config.yamltext import Path as KeyPath
 
@@ -95,4 +95,4 @@ def rendered(problems: list[Problem], text: str, path: Path) -> list[str]:
 
 def load_config(path: Path) -> Config:
     """The configuration in ``path``, checked. Raises ConfigError with every problem."""
-    return load(path, Config)
+    return with_host_domain(load(path, Config))
