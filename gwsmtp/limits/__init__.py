@@ -1,0 +1,1 @@
+"""The shared table: what all processes of one gateway count and see together."""

@@ -1,0 +1,144 @@
+"""What a child is given by its master: plain values and descriptors, made before the fork.
+
+Imported by the master, so neither this module nor what it imports knows gevent.
+
+``Settings`` names the part of the configuration that master and boot read. It is a Protocol so that
+tests of processes need no configuration file; what is passed in production is the whole Config.
+"""
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from gwsmtp.base.logs import LogLevel
+from gwsmtp.base.procid import ProcessId
+from gwsmtp.limits.slots import Role
+
+
+class Endpoint(Protocol):
+    """A parsed ``host:port`` whose text form is that of the configuration file."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+
+
+class InterfaceSettings(Protocol):
+    """Group ``interface``."""
+
+    @property
+    def name(self) -> str: ...
+
+
+class ServerSettings(Protocol):
+    """Group ``server``."""
+
+    @property
+    def enabled(self) -> bool: ...
+    @property
+    def listen(self) -> Sequence[Endpoint]: ...
+    @property
+    def max_inbound_connections(self) -> int: ...
+
+
+class WorkerSettings(Protocol):
+    """Group ``workers``. ``user`` and ``group`` are "" or None where none is named."""
+
+    @property
+    def count(self) -> int: ...
+    @property
+    def user(self) -> str | None: ...
+    @property
+    def group(self) -> str | None: ...
+    @property
+    def hang_timeout(self) -> float: ...
+    @property
+    def drain_timeout(self) -> float: ...
+
+
+class PathSettings(Protocol):
+    """Group ``paths``, absolute."""
+
+    @property
+    def base(self) -> Path: ...
+    @property
+    def spool(self) -> Path: ...
+    @property
+    def run(self) -> Path: ...
+    @property
+    def log(self) -> Path: ...
+    @property
+    def tmp(self) -> Path: ...
+
+
+class ScanSettings(Protocol):
+    """Group ``scan``."""
+
+    @property
+    def embedded(self) -> bool: ...
+
+
+class LoggingSettings(Protocol):
+    """Group ``logging``. ``to`` is "stderr", "stdout" or a file."""
+
+    @property
+    def level(self) -> LogLevel: ...
+    @property
+    def to(self) -> str | Path | None: ...
+
+
+class Settings(Protocol):
+    """What the machinery of processes reads of a Config."""
+
+    @property
+    def interface(self) -> InterfaceSettings: ...
+    @property
+    def server(self) -> ServerSettings: ...
+    @property
+    def workers(self) -> WorkerSettings: ...
+    @property
+    def paths(self) -> PathSettings: ...
+    @property
+    def scan(self) -> ScanSettings: ...
+    @property
+    def logging(self) -> LoggingSettings: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChildContext:
+    """One child's inheritance.
+
+    ``listeners`` are what this child accepts on: the SMTP listeners of a worker, in the order of
+    the configuration, the one socket of an engine or of the trial hop. They are plain sockets of
+    the standard library, bound, listening and non-blocking. ``engine_address`` is ``unix:PATH`` of
+    the embedded engine, "" where there is none. ``outlives`` names the roles that need this child:
+    when the master is gone it drains only after they have ended.
+    """
+
+    role: Role
+    number: int
+    generation: int
+    config: Settings
+    table_path: Path
+    slot_index: int
+    listeners: Sequence[socket.socket]
+    lifeline_fd: int
+    log_fd: int
+    owner: ProcessId
+    engine_address: str = ""
+    maildir: Path | None = None
+    outlives: tuple[Role, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """What logs call this child: ``worker-0``."""
+        return f"{self.role.name.lower()}-{self.number}"
+
+    @property
+    def title(self) -> str:
+        """What ``ps`` calls it: ``worker 0``, or the role alone where there is but one."""
+        name = self.role.name.lower()
+        return f"{name} {self.number}" if self.role is Role.WORKER else name
