@@ -5,9 +5,8 @@ Plain increments of shared memory, one writer; no lock, nothing blocks.
 
 from typing import Final
 
-from gwsmtp.limits.slots import SlotWriter, Total
-
 from gwsmtp.base.audit import AuditEvent, SessionEnded
+from gwsmtp.limits.slots import SlotWriter, Total
 
 _OUTCOMES: Final = {
     "accepted": Total.MESSAGES_ACCEPTED,

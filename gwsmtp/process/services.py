@@ -8,16 +8,13 @@ import random
 import socket
 from collections.abc import Iterator, Sequence
 
-from gwsmtp.config.organizations import Domain, Organization
-from gwsmtp.config.root import Config
-from gwsmtp.process.child import Child
-from gwsmtp.scan.pool import ScanPool
-
 from gwsmtp.base import replies
 from gwsmtp.base.audit import Audit
 from gwsmtp.base.errors import ConfigError
 from gwsmtp.base.ids import SessionIds
 from gwsmtp.base.logs import EventLog
+from gwsmtp.config.organizations import Domain, Organization
+from gwsmtp.config.root import Config
 from gwsmtp.delivery.attempt import InlineDelivery
 from gwsmtp.delivery.hop import HopTimeouts
 from gwsmtp.delivery.pool import HopPool
@@ -25,8 +22,10 @@ from gwsmtp.delivery.recipients import REFUSALS_PER_CONNECTION, RecipientVerifie
 from gwsmtp.directory.domains import Directory, HostedDomain, RecipientRule, SmtpHost
 from gwsmtp.net.dial import Dialer
 from gwsmtp.net.offload import Offload
+from gwsmtp.process.child import Child
 from gwsmtp.process.counters import Counters
 from gwsmtp.protocol.extensions import Offer
+from gwsmtp.scan.pool import ScanPool
 from gwsmtp.session.services import InboundTimeouts, Services, SessionLimits
 from gwsmtp.spool.draft import DraftBudget
 

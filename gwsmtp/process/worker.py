@@ -10,13 +10,13 @@ from typing import cast
 import gevent
 import gevent.event
 from gevent import socket
-from gwsmtp.config.root import Config
-from gwsmtp.limits.slots import Gauge
-from gwsmtp.process.child import Child
-from gwsmtp.process.context import ChildContext
 
 from gwsmtp.base.peer import Peer
+from gwsmtp.config.root import Config
+from gwsmtp.limits.slots import Gauge
 from gwsmtp.process.acceptor import Acceptor
+from gwsmtp.process.child import Child
+from gwsmtp.process.context import ChildContext
 from gwsmtp.process.services import build_scanner, build_services
 from gwsmtp.session.services import Services
 from gwsmtp.session.session import Session

@@ -10,6 +10,7 @@ reply (seen 50 of 50).
 """
 
 import logging
+import os
 from typing import Final
 
 from gevent import get_hub, monkey, socket
@@ -18,6 +19,7 @@ from gwsmtp.base import replies
 from gwsmtp.base.audit import SessionEnded
 from gwsmtp.base.errors import GatewayError, LocalProtocolError, PeerTimeout
 from gwsmtp.base.peer import Peer
+from gwsmtp.base.reply import Reply
 from gwsmtp.base.stage import Stage
 from gwsmtp.net.deadline import Deadline
 from gwsmtp.protocol import events
@@ -212,7 +214,7 @@ class Session:
         if not self.protocol.has_output:
             return
         self._early = get_hub().loop.timer(PATIENCE_FOR_GROUP_S)
-        self._early.start(self._flush_early)  # type: ignore[attr-defined]
+        self._early.start(self._flush_early)
 
     def end_waiting(self) -> None:
         """The handler's wait is over."""
@@ -227,7 +229,7 @@ class Session:
         if not data:
             return
         try:
-            sent = self._sock._sock.send(data)
+            sent = os.write(self._sock.fileno(), data)
         except OSError:
             sent = 0
         self.summary.bytes_out += sent
@@ -266,7 +268,7 @@ class Session:
 
     # Close ---------------------------------------------------------------------------------
 
-    def _say_goodbye(self, reply: replies.Reply) -> None:
+    def _say_goodbye(self, reply: Reply) -> None:
         try:
             self.protocol.abort(reply)
             self._flush()
