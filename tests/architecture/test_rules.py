@@ -116,6 +116,7 @@ FINE: list[tuple[Rule, str, str]] = [
     (rules.only_layout_knows_offsets, "limits/layout.py", "import struct\nx = t[8:16]"),
     (rules.only_layout_knows_offsets, "limits/arena.py", "x = m.cast('Q')\ny = x[layout.AT + i]"),
     (rules.only_layout_knows_offsets, "limits/slots.py", "x = t[0]\ny = t[-1]\nz = t[i + 1]"),
+    (rules.only_layout_knows_offsets, "limits/arena.py", "x = boot_id[8:16]"),
     (rules.only_layout_knows_offsets, "spool/a.py", "x = t[2:]\ny = typing.cast(str, z)"),
     (rules.only_the_catalogue_words_replies, "base/replies.py", "X = Reply(250, '2.0.0', 'Ok')"),
     (
@@ -139,6 +140,7 @@ FINE: list[tuple[Rule, str, str]] = [
     (rules.imports_have_no_effects, "net/a.py", "log = logging.getLogger(__name__)\n'text'"),
     (rules.imports_have_no_effects, "net/a.py", "if __name__ == '__main__':\n    main()"),
     (rules.imports_have_no_effects, "net/a.py", "PAGE = os.sysconf('SC_PAGE_SIZE')"),
+    (rules.imports_have_no_effects, "net/a.py", "SPACE = socket.CMSG_SPACE(4)"),
 ]
 
 
