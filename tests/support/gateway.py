@@ -11,6 +11,7 @@ import copy
 import json
 import os
 import select
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -19,9 +20,9 @@ from typing import Any, Self
 
 import yaml
 
-from tests.support.running import Running, python
+from tests.support.running import Running
 
-_RUN = "import sys; from gwsmtp.cli.main import main; sys.exit(main())"
+_RUN = "import sys\nfrom gwsmtp.cli.main import main\n\nsys.exit(main())\n"
 
 
 def open_folder() -> Path:
@@ -105,10 +106,8 @@ class Gateway(Running):
         self.configure({})
         read_end, write_end = os.pipe()
         try:
-            self._command = [
-                *python(self.run_code),
-                *("run", "-c", str(self.config_path), "--ready-fd", str(write_end)),
-            ]
+            options = ["-c", str(self.config_path), "--ready-fd", str(write_end)]
+            self._command = [str(self._install()), "run", *options]
             self.spawn(pass_fds=(write_end,))
             os.close(write_end)
             write_end = -1
@@ -121,6 +120,13 @@ class Gateway(Running):
         if self.ready_line["pid"] != self.pid:
             self.fail(f"says pid {self.ready_line['pid']}, but {self.pid} was started")
         return self
+
+    def _install(self) -> Path:
+        """The command as an installed one would be: a file that can be executed, and again."""
+        program = self.folder / "gwsmtp"
+        program.write_text(f"#!{sys.executable}\n{self.run_code}", encoding="utf-8")
+        program.chmod(0o755)
+        return program
 
     def _read_ready_line(self, fd: int) -> dict[str, Any]:
         ends_at = time.monotonic() + self._ready_within_s

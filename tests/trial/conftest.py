@@ -20,3 +20,5 @@ def hop(shared_hop: NextHop) -> Iterator[NextHop]:
     shared_hop.forget()
     yield shared_hop
     assert shared_hop.exit_code is None, "the next hop has died"
+    reasons = [entry["reason"] for entry in shared_hop.entries("closed")]
+    assert "internal error" not in reasons, shared_hop.log_tail()

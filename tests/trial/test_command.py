@@ -90,3 +90,31 @@ def test_rules_may_stand_on_the_command_line(tmp_path: Path) -> None:
         address = wait_for(lambda: next(iter(hop.log_lines()), ""), "the address it listens on")
         with RawClient(address) as client:
             assert client.read_to_end() == b"421 4.3.2 busy\r\n"
+
+
+def test_the_server_works_in_a_patched_process_on_a_socket_bound_before(tmp_path: Path) -> None:
+    """So it runs as a child of the master."""
+    code = (
+        "import socket, sys\n"
+        "listener = socket.create_server(('127.0.0.1', 0))\n"
+        "from gevent import monkey; monkey.patch_all()\n"
+        "import gevent\n"
+        "from pathlib import Path\n"
+        "from gwsmtp.trial.server import TrialServer\n"
+        "server = TrialServer(listener, Path(sys.argv[1]), None)\n"
+        "server.start()\n"
+        "print(server.address)\n"
+        "gevent.sleep(0.01)\n"
+        "while not server.sessions: gevent.sleep(0.01)\n"
+        "while server.sessions: gevent.sleep(0.01)\n"
+        "server.stop()\n"
+    )
+    with Running("patched", [*python(code), str(tmp_path / "mail")], tmp_path / "log") as child:
+        address = wait_for(lambda: next(iter(child.log_lines()), ""), "the address it listens on")
+        with RawClient(address) as client:
+            client.greet()
+            assert client.send_message("", ["u@example.test"], b"x\r\n").code == 250
+            assert client.quit().code == 221
+        child.wait_for_exit(0)
+        (filed,) = (tmp_path / "mail" / "new").iterdir()
+        assert filed.read_bytes() == b"x\r\n"

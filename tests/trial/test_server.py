@@ -1,6 +1,7 @@
 """The built-in next hop, behaving and misbehaving, as its clients see it."""
 
 import hashlib
+import random
 import socket
 import struct
 import time
@@ -249,14 +250,29 @@ class TestMisbehaving:
         assert closed["reason"].startswith("lost")
 
     def test_drip_and_delay_take_their_time(self, hop: NextHop, client: RawClient) -> None:
-        hop.misbehave("noop=drip 250 x", "rset=delay 0.3")
+        hop.misbehave("noop=drip 250", "rset=delay 0.2")
         client.greet()
         began = time.monotonic()
-        assert client.command("NOOP").text == "x"
-        assert time.monotonic() - began >= 0.6  # 7 octets
+        assert client.command("NOOP").code == 250
+        assert time.monotonic() - began >= 0.4  # 5 octets, the last is followed by no wait
         began = time.monotonic()
         assert client.command("RSET").code == 250
-        assert time.monotonic() - began >= 0.3
+        assert time.monotonic() - began >= 0.2
+
+    def test_a_delayed_or_dripped_end_still_files(self, hop: NextHop, client: RawClient) -> None:
+        hop.misbehave("end#1=delay 0.1", "end#1=drip 250")
+        client.greet()
+        assert client.send_message(*ENVELOPE, b"one\r\n").text == "2.0.0 Message filed"
+        assert client.send_message(*ENVELOPE, b"two\r\n").raw == b"250\r\n"
+        assert hop.filed() == [b"one\r\n", b"two\r\n"]
+
+    def test_data_answered_by_a_354_of_the_script(self, hop: NextHop, client: RawClient) -> None:
+        hop.misbehave("data#1=354 mine", r"data#1=250 nonsense")
+        client.greet()
+        assert client.send_message(*ENVELOPE, b"one\r\n").code == 250
+        client.pipeline(["MAIL FROM:<a@b>", "RCPT TO:<u@example.test>"])
+        assert client.command("DATA").code == 250
+        assert client.command("NOOP").code == 250  # no payload is expected now
 
     def test_raw_octets(self, hop: NextHop, client: RawClient) -> None:
         hop.misbehave(r"noop=raw 250-a\n250 b\r\n")
@@ -277,6 +293,15 @@ class TestMisbehaving:
 
 
 class TestBounds:
+    def test_any_octets_leave_it_standing(self, hop: NextHop) -> None:
+        draw = random.Random(20260921)
+        words = [b"EHLO x", b"MAIL FROM:<a@b>", b"RCPT TO:<c@d>", b"DATA", b".", b"\r\n", b"\n"]
+        for _ in range(100):
+            with RawClient(hop.address) as client:
+                parts = draw.choices([*words, b"\r", b"\x00", b"\xff" * 50, b"<", b"x" * 999], k=60)
+                client.send(b"".join(parts))
+        hop.wait_for_entries("closed", 100)
+
     def test_the_501st_session_is_told_to_wait(self, hop: NextHop) -> None:
         clients = [RawClient(hop.address) for _ in range(500)]
         try:
