@@ -106,6 +106,13 @@ def hash_of(ip: str) -> int:
     return int.from_bytes(socket.inet_aton(ip), "big") * 2654435761 % TABLE_ROWS
 
 
+def send_all(sock: gevent.socket.socket, data: bytes) -> None:
+    """sendall without its look at the buffer size: nearly always one send takes it all."""
+    sent = sock.send(data)
+    if sent < len(data):
+        sock.sendall(data[sent:])
+
+
 class ScanClient:
     """One connection to the engine with many requests in flight, answered in any order."""
 
@@ -123,7 +130,7 @@ class ScanClient:
         answer: AsyncResult[str] = AsyncResult()
         self._waiting[number] = answer
         request = {"id": number, "client": ip, "sender": sender, "rcpt": recipient, "body": body}
-        self._sock.sendall(self._pack(request))
+        send_all(self._sock, self._pack(request))
         return answer.get() or ""
 
     def _read(self) -> None:
@@ -149,7 +156,7 @@ class Hop:
         self._sock.sendall(b"RSET\r\nMAIL FROM:%b\r\nRCPT TO:%b\r\nDATA\r\n" % (sender, recipient))
         if [line[:1] for line in self._replies(4)] != [b"2", b"2", b"2", b"3"]:
             raise ValueError("refused by the next hop")
-        self._sock.sendall(body)
+        send_all(self._sock, body)
         return self._replies(1)[0]
 
     def close(self) -> None:
@@ -174,7 +181,10 @@ class Worker:
     def __init__(
         self, listener: socket.socket, next_hop: tuple[str, int], table: str, engine: str
     ) -> None:
-        self._listener = listener
+        self._listener = gevent.socket.socket(
+            listener.family, listener.type, listener.proto, fileno=os.dup(listener.fileno())
+        )
+        self._listener.setblocking(False)
         self._next_hop = next_hop
         self._admission = Admission(table)
         self._scanner = ScanClient(engine)
@@ -187,19 +197,17 @@ class Worker:
 
     def _accept(self) -> None:
         try:
-            sock, address = self._listener.accept()
+            client, address = self._listener.accept()
         except BlockingIOError:
             return  # the other worker was faster
-        client = gevent.socket.socket(sock.family, sock.type, fileno=sock.detach())
         gevent.spawn(self._serve, client, address[0])
 
     def _serve(self, client: gevent.socket.socket, ip: str) -> None:
         row = self._admission.acquire(ip)
         try:
             if row < 0:
-                client.sendall(b"421 4.3.2 too many connections\r\n")
+                client.send(b"421 4.3.2 too many connections\r\n")
             else:
-                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._converse(client, ip)
         except OSError:
             pass
@@ -209,7 +217,7 @@ class Worker:
                 self._admission.release(row)
 
     def _converse(self, client: gevent.socket.socket, ip: str) -> None:
-        recv, send = client.recv, client.sendall
+        recv, send = client.recv, client.send
         sender = recipient = b""
         send(b"220 bare-proxy ESMTP\r\n")
         while line := recv(CHUNK):
@@ -343,7 +351,7 @@ def main(arguments: list[str]) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, wanted)  # waited for below; children unblock
     signal.alarm(options.lifetime)
     listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
-    listener.setblocking(False)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by each accept
     with tempfile.TemporaryDirectory(prefix="bare-proxy-") as folder:
         table, path = f"{folder}/table", f"{folder}/engine"
         Path(table).write_bytes(bytes(TABLE_SIZE))
