@@ -33,8 +33,8 @@ import struct
 import sys
 import tempfile
 import traceback
-from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,8 @@ CHUNK = 65536
 BOOT_SECONDS = 20
 BACKLOG = 1024
 PR_SET_PDEATHSIG = 1
+SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGALRM, signal.SIGCHLD}  # end the master
+READ, WRITE = 1, 2  # what a loop watcher watches for
 END_OF_DATA = b"\r\n.\r\n"
 
 MAX_TOTAL = 256
@@ -106,19 +108,52 @@ def hash_of(ip: str) -> int:
     return int.from_bytes(socket.inet_aton(ip), "big") * 2654435761 % TABLE_ROWS
 
 
-def send_all(sock: gevent.socket.socket, data: bytes) -> None:
-    """sendall without its look at the buffer size: nearly always one send takes it all."""
-    sent = sock.send(data)
-    if sent < len(data):
-        sock.sendall(data[sent:])
+class Wire:
+    """A stream socket on gevent's loop that waits first and reads then.
+
+    In SMTP an answer is never there yet when one wants to read it. gevent's own ``recv`` reads
+    first, so nearly every read costs a failed system call and an exception; and its ``sendall``
+    asks for the size of the buffer each time.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        hub = gevent.get_hub()
+        self._arrival = hub.loop.io(sock.fileno(), READ)
+        self._wait = hub.wait
+
+    def read(self) -> bytes:
+        """What has come; empty when the peer has closed."""
+        while True:
+            self._wait(self._arrival)
+            try:
+                return self._sock.recv(CHUNK)
+            except BlockingIOError:
+                continue
+
+    def write(self, data: bytes) -> None:
+        """Sends everything; nearly always the first send takes it all."""
+        try:
+            sent = self._sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        while sent < len(data):
+            self._wait(gevent.get_hub().loop.io(self._sock.fileno(), WRITE))
+            sent += self._sock.send(memoryview(data)[sent:])
+
+    def close(self) -> None:
+        self._arrival.close()
+        self._sock.close()
 
 
 class ScanClient:
     """One connection to the engine with many requests in flight, answered in any order."""
 
     def __init__(self, path: str) -> None:
-        self._sock = gevent.socket.socket(socket.AF_UNIX)
-        self._sock.connect(path)
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(path)
+        self._wire = Wire(sock)
         self._pack = msgpack.Packer().pack
         self._waiting: dict[int, AsyncResult[str]] = {}
         self._next = 0
@@ -130,12 +165,12 @@ class ScanClient:
         answer: AsyncResult[str] = AsyncResult()
         self._waiting[number] = answer
         request = {"id": number, "client": ip, "sender": sender, "rcpt": recipient, "body": body}
-        send_all(self._sock, self._pack(request))
+        self._wire.write(self._pack(request))
         return answer.get() or ""
 
     def _read(self) -> None:
         unpacker = msgpack.Unpacker()
-        while data := self._sock.recv(CHUNK):
+        while data := self._wire.read():
             unpacker.feed(data)
             for reply in unpacker:
                 self._waiting.pop(reply["id"]).set(reply["verdict"])
@@ -145,28 +180,26 @@ class Hop:
     """One connection to the next hop. ``send`` raises OSError or ValueError: drop it then."""
 
     def __init__(self, address: tuple[str, int]) -> None:
-        self._sock = gevent.socket.create_connection(address)
-        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock = gevent.socket.create_connection(address)  # a plain one would block the loop
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.wire = Wire(socket.socket(fileno=sock.detach()))
         self._replies(1)
-        self._sock.sendall(b"EHLO bare-proxy\r\n")
+        self.wire.write(b"EHLO bare-proxy\r\n")
         self._replies(1)
 
     def send(self, sender: bytes, recipient: bytes, body: bytes) -> bytes:
         """Hands one message over; returns the reply to its final dot."""
-        self._sock.sendall(b"RSET\r\nMAIL FROM:%b\r\nRCPT TO:%b\r\nDATA\r\n" % (sender, recipient))
+        self.wire.write(b"RSET\r\nMAIL FROM:%b\r\nRCPT TO:%b\r\nDATA\r\n" % (sender, recipient))
         if [line[:1] for line in self._replies(4)] != [b"2", b"2", b"2", b"3"]:
             raise ValueError("refused by the next hop")
-        send_all(self._sock, body)
+        self.wire.write(body)
         return self._replies(1)[0]
-
-    def close(self) -> None:
-        self._sock.close()
 
     def _replies(self, count: int) -> list[bytes]:
         """The final lines of ``count`` replies."""
         data = b""
         while True:
-            chunk = self._sock.recv(CHUNK)
+            chunk = self.wire.read()
             if not chunk:
                 raise ConnectionResetError("next hop closed")
             data += chunk
@@ -181,18 +214,15 @@ class Worker:
     def __init__(
         self, listener: socket.socket, next_hop: tuple[str, int], table: str, engine: str
     ) -> None:
-        self._listener = gevent.socket.socket(
-            listener.family, listener.type, listener.proto, fileno=os.dup(listener.fileno())
-        )
-        self._listener.setblocking(False)
+        self._listener = listener
         self._next_hop = next_hop
         self._admission = Admission(table)
         self._scanner = ScanClient(engine)
-        self._idle: deque[Hop] = deque()
+        self._idle: list[Hop] = []
 
     def start(self) -> None:
         """One accept for each time the shared listener wakes us, so that the workers share."""
-        self._watcher = gevent.get_hub().loop.io(self._listener.fileno(), 1)
+        self._watcher = gevent.get_hub().loop.io(self._listener.fileno(), READ)
         self._watcher.start(self._accept)
 
     def _accept(self) -> None:
@@ -200,13 +230,13 @@ class Worker:
             client, address = self._listener.accept()
         except BlockingIOError:
             return  # the other worker was faster
-        gevent.spawn(self._serve, client, address[0])
+        gevent.spawn(self._serve, Wire(client), address[0])
 
-    def _serve(self, client: gevent.socket.socket, ip: str) -> None:
+    def _serve(self, client: Wire, ip: str) -> None:
         row = self._admission.acquire(ip)
         try:
             if row < 0:
-                client.send(b"421 4.3.2 too many connections\r\n")
+                client.write(b"421 4.3.2 too many connections\r\n")
             else:
                 self._converse(client, ip)
         except OSError:
@@ -216,23 +246,21 @@ class Worker:
             if row >= 0:
                 self._admission.release(row)
 
-    def _converse(self, client: gevent.socket.socket, ip: str) -> None:
-        recv, send = client.recv, client.send
+    def _converse(self, client: Wire, ip: str) -> None:
+        send = client.write
         sender = recipient = b""
         send(b"220 bare-proxy ESMTP\r\n")
-        while line := recv(CHUNK):
+        while line := client.read():
             verb = line[:4].upper()
-            if verb in (b"MAIL", b"RCPT"):
-                argument = line[line.index(b":") + 1 : -2]
-                if verb == b"MAIL":
-                    sender = argument
-                else:
-                    recipient = argument
+            if verb == b"MAIL":
+                sender = line[len("MAIL FROM:") : -2]
                 send(b"250 2.1.0 ok\r\n")
+            elif verb == b"RCPT":
+                recipient = line[len("RCPT TO:") : -2]
+                send(b"250 2.1.5 ok\r\n")
             elif verb == b"DATA":
                 send(b"354 go ahead\r\n")
-                body = self._body(client)
-                send(self._handle(ip, sender, recipient, body))
+                send(self._handle(ip, sender, recipient, self._body(client)))
             elif verb in (b"EHLO", b"HELO", b"RSET", b"NOOP"):
                 send(b"250 bare-proxy\r\n")
             elif verb == b"QUIT":
@@ -241,11 +269,11 @@ class Worker:
             else:
                 send(b"500 5.5.2 unknown command\r\n")
 
-    def _body(self, client: gevent.socket.socket) -> bytes:
+    def _body(self, client: Wire) -> bytes:
         """The message with its final dot, exactly as it came: stuffing stays for the next hop."""
-        data = client.recv(CHUNK)
+        data = client.read()
         while not (data.endswith(END_OF_DATA) or data == b".\r\n"):
-            more = client.recv(CHUNK)
+            more = client.read()
             if not more:
                 raise ConnectionResetError("client closed in DATA")
             data += more
@@ -262,7 +290,7 @@ class Worker:
         try:
             reply = hop.send(sender, recipient, body)
         except (OSError, ValueError):
-            hop.close()
+            hop.wire.close()
             return b"451 4.4.2 next hop failed\r\n"
         self._idle.append(hop)
         return reply + b"\r\n"
@@ -283,36 +311,24 @@ def run_engine(listener: socket.socket) -> None:
                 poll.register(peer, select.EPOLLIN)
                 continue
             peer, unpacker = peers[fd]
-            data = peer.recv(4 * CHUNK)
-            if not data:
-                del peers[fd]
-                peer.close()
-                continue
-            unpacker.feed(data)
-            replies = [
-                pack(
-                    {
-                        "id": request["id"],
-                        "verdict": "accept" if request["body"].find(TEST_STRING) < 0 else "reject",
-                    }
-                )
-                for request in unpacker
-            ]
-            if replies:
-                peer.sendall(b"".join(replies))
+            if data := peer.recv(4 * CHUNK):
+                unpacker.feed(data)
+                if replies := [pack(judge(request)) for request in unpacker]:
+                    peer.sendall(b"".join(replies))
+            else:
+                peers.pop(fd)[0].close()
 
 
-def run_worker(
-    number: int,
-    listener: socket.socket,
-    next_hop: tuple[str, int],
-    table: str,
-    engine: str,
-    ready_fd: int,
-) -> None:
+def judge(request: dict[str, Any]) -> dict[str, Any]:
+    """The engine's answer to one request."""
+    is_clean = request["body"].find(TEST_STRING) < 0
+    return {"id": request["id"], "verdict": "accept" if is_clean else "reject"}
+
+
+def run_worker(number: int, worker: Callable[[], Worker], ready_fd: int) -> None:
     """A worker's process."""
     setproctitle(f"bare_proxy: worker {number}")
-    Worker(listener, next_hop, table, engine).start()
+    worker().start()
     os.write(ready_fd, b"r")
     gevent.get_hub().join()
 
@@ -327,6 +343,7 @@ def fork(main: Callable[[], None]) -> int:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() == master:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             main()
     finally:
         traceback.print_exc()  # neither main returns: an exception is on its way out
@@ -347,10 +364,10 @@ def main(arguments: list[str]) -> int:
     """The master: binds, forks, says ready, waits for a signal or the death of a child."""
     options = parse(arguments)
     host, _, port = options.next_hop.rpartition(":")
-    wanted = {signal.SIGTERM, signal.SIGINT, signal.SIGALRM, signal.SIGCHLD}
-    signal.pthread_sigmask(signal.SIG_BLOCK, wanted)  # waited for below; children unblock
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # waited for below
     signal.alarm(options.lifetime)
     listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+    listener.setblocking(False)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by each accept
     with tempfile.TemporaryDirectory(prefix="bare-proxy-") as folder:
         table, path = f"{folder}/table", f"{folder}/engine"
@@ -359,19 +376,9 @@ def main(arguments: list[str]) -> int:
         engine_listener.bind(path)
         engine_listener.listen()
         ready_read, ready_write = os.pipe()
-
-        def engine() -> None:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, wanted)
-            run_engine(engine_listener)
-
-        children = [fork(engine)]
-        for number in range(options.workers):
-
-            def worker(number: int = number) -> None:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, wanted)
-                run_worker(number, listener, (host, int(port)), table, path, ready_write)
-
-            children.append(fork(worker))
+        worker = partial(Worker, listener, (host, int(port)), table, path)
+        mains = [partial(run_worker, n, worker, ready_write) for n in range(options.workers)]
+        children = [fork(main) for main in (partial(run_engine, engine_listener), *mains)]
         started = 0
         while started < options.workers and select.select([ready_read], [], [], BOOT_SECONDS)[0]:
             started += len(os.read(ready_read, 1))
@@ -381,7 +388,7 @@ def main(arguments: list[str]) -> int:
             os.write(options.ready_fd, line.encode() + b"\n")
         else:
             signal.raise_signal(signal.SIGCHLD)  # pending until sigwait: ends like a death
-        cause = signal.sigwait(wanted)
+        cause = signal.sigwait(SIGNALS)
         for child in children:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
