@@ -26,7 +26,15 @@ from bench.cpu import tree_of
 ROOT = Path(__file__).resolve().parent.parent
 READY_SECONDS = 30.0
 STOP_SECONDS = 15.0
-LIFETIME_SECONDS = 3600  # the backstop alarm
+LIFETIME_SECONDS = 3600
+# The backstop: an alarm survives exec, so even a program whose bench was killed ends some day.
+ARMED = """\
+import os, signal, sys
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+signal.signal(signal.SIGALRM, signal.SIG_DFL)
+signal.alarm(int(sys.argv[1]))
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
 Address = tuple[str, int]
 
@@ -61,7 +69,7 @@ class Program:
         self.errors_path = folder / f"{name}.err"
         with self.output_path.open("wb") as output, self.errors_path.open("wb") as errors:
             self._process = subprocess.Popen(
-                argv,
+                [sys.executable, "-I", "-S", "-c", ARMED, str(LIFETIME_SECONDS), *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=errors,
@@ -69,7 +77,6 @@ class Program:
                 env={**os.environ, **(environment or {})},
                 pass_fds=pass_fds,
                 start_new_session=True,
-                preexec_fn=arm_backstop,  # noqa: PLW1509 - the bench has one thread
             )
         self.pid = self._process.pid
 
@@ -99,12 +106,6 @@ class Program:
                 process.kill()  # psutil checks that the pid is still the same process
             except psutil.NoSuchProcess:
                 pass
-
-
-def arm_backstop() -> None:
-    """In the child before exec: the alarm survives exec and ends the program some day."""
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(LIFETIME_SECONDS)
 
 
 class Sink:

@@ -3,7 +3,7 @@
 smtp-source says nothing on success, so its word is not enough: a run counts only when
 smtp-source ended with 0 and the next hop counted exactly the messages that were sent; anything
 else raises RunFailed, and no figure comes out of it. Every run is bounded in messages and in
-time. In round i the systems are run one after another, in an order that rotates with i, so that a
+time. In each round the systems are run one after another, in an order that changes, so that a
 machine that gets slower or faster meanwhile touches all of them alike.
 
 Contract: blocks. Systems live as long as their Fleet; leaving it ends every program, also on an
@@ -224,6 +224,15 @@ def rounds(
     for name in names:
         measure(fleet, name, -1, warm_up, lambda _done: None)
     for number in numbers:
-        turn = number % len(names)
-        for name in (*names[turn:], *names[:turn]):
+        for name in order_of(number, names):
             yield measure(fleet, name, number, load, tick)
+
+
+def order_of(number: int, names: Sequence[str]) -> list[str]:
+    """A round's order: rotated from pair to pair, every second one backwards.
+
+    So no system always comes first, and none always follows the same other one.
+    """
+    turn = number // 2 % len(names)
+    turned = [*names[turn:], *names[:turn]]
+    return turned[::-1] if number % 2 else turned
