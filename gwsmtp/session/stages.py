@@ -5,7 +5,7 @@ Syntax and sequence have been checked by the protocol; here are the effects. A h
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from gwsmtp.base import replies
 from gwsmtp.base.address import Mailbox
@@ -15,17 +15,15 @@ from gwsmtp.base.stage import Stage
 from gwsmtp.delivery.route import route_to
 from gwsmtp.directory.domains import HostedDomain
 from gwsmtp.protocol import events
+from gwsmtp.session.conversation import Conversation
 from gwsmtp.session.trace import trace_prefix
 from gwsmtp.session.transaction import Transaction
-
-if TYPE_CHECKING:
-    from gwsmtp.session.session import Session
 
 USELESS_COMMANDS: Final = 100
 """Commands other than RCPT since the last completed message (DEFENCE, Always)."""
 
 
-def hello(session: "Session", event: events.Hello) -> Reply:
+def hello(session: Conversation, event: events.Hello) -> Reply:
     """HELO and EHLO: forget the transaction, remember the name (RFC 5321 4.1.4)."""
     session.roll_back()
     session.helo = event.name
@@ -37,7 +35,7 @@ def hello(session: "Session", event: events.Hello) -> Reply:
     return services.ehlo if event.is_extended else services.helo
 
 
-def mail(session: "Session", event: events.Mail) -> Reply:
+def mail(session: Conversation, event: events.Mail) -> Reply:
     """MAIL: a transaction begins, unless its declared size is too much (RFC 1870 6)."""
     services = session.services
     session.stage = Stage.MAIL
@@ -51,7 +49,7 @@ def mail(session: "Session", event: events.Mail) -> Reply:
     return replies.SENDER_OK
 
 
-def rcpt(session: "Session", event: events.Recipient) -> Reply:
+def rcpt(session: Conversation, event: events.Recipient) -> Reply:
     """RCPT: hosted here, known there, and the same next hop as the first (DESIGN 4 and 7)."""
     services, transaction, mailbox = session.services, session.transaction, event.mailbox
     session.stage = Stage.RCPT
@@ -76,7 +74,7 @@ def rcpt(session: "Session", event: events.Recipient) -> Reply:
     return reply
 
 
-def _ask(session: "Session", domain: HostedDomain, mailbox: Mailbox) -> Reply:
+def _ask(session: Conversation, domain: HostedDomain, mailbox: Mailbox) -> Reply:
     session.begin_waiting()
     try:
         upcoming = session.protocol.upcoming_recipients()
@@ -85,7 +83,7 @@ def _ask(session: "Session", domain: HostedDomain, mailbox: Mailbox) -> Reply:
         session.end_waiting()
 
 
-def data(session: "Session", event: events.Data) -> Reply:  # noqa: ARG001 - one shape for all
+def data(session: Conversation, event: events.Data) -> Reply:  # noqa: ARG001 - one shape for all
     """DATA: content follows."""
     session.stage = Stage.DATA
     if session.transaction is None:
@@ -94,7 +92,7 @@ def data(session: "Session", event: events.Data) -> Reply:  # noqa: ARG001 - one
     return replies.START_MAIL
 
 
-def end_of_data(session: "Session", event: events.EndOfData) -> Reply:
+def end_of_data(session: Conversation, event: events.EndOfData) -> Reply:
     """CRLF.CRLF: the message is judged, handed on, answered and reported."""
     session.stage = Stage.END_OF_DATA
     transaction = session.transaction
@@ -109,30 +107,30 @@ def end_of_data(session: "Session", event: events.EndOfData) -> Reply:
     return reply
 
 
-def rset(session: "Session", event: events.Reset) -> Reply:  # noqa: ARG001
+def rset(session: Conversation, event: events.Reset) -> Reply:  # noqa: ARG001
     """RSET: forget the transaction."""
     session.roll_back()
     return replies.RESET
 
 
-def noop(session: "Session", event: events.Noop) -> Reply:  # noqa: ARG001
+def noop(session: Conversation, event: events.Noop) -> Reply:  # noqa: ARG001
     """NOOP."""
     return replies.NOOP
 
 
-def vrfy(session: "Session", event: events.Verify) -> Reply:  # noqa: ARG001
+def vrfy(session: Conversation, event: events.Verify) -> Reply:  # noqa: ARG001
     """VRFY: never tells whether a mailbox exists (SETTINGS 2.2)."""
     return replies.VRFY
 
 
-def quit_(session: "Session", event: events.Quit) -> Reply:  # noqa: ARG001
+def quit_(session: Conversation, event: events.Quit) -> Reply:  # noqa: ARG001
     """QUIT."""
     session.stage = Stage.QUIT
     session.summary.reason = "quit"
     return replies.BYE
 
 
-def invalid(session: "Session", event: events.Invalid) -> Reply:
+def invalid(session: Conversation, event: events.Invalid) -> Reply:
     """A command refused for its form: answered and counted (SETTINGS 2.3)."""
     session.summary.errors += 1
     limit = session.services.limits.invalid
@@ -142,7 +140,7 @@ def invalid(session: "Session", event: events.Invalid) -> Reply:
     return event.reply
 
 
-HANDLERS: Final[dict[type[events.Event], Callable[["Session", Any], Reply]]] = {
+HANDLERS: Final[dict[type[events.Event], Callable[[Conversation, Any], Reply]]] = {
     events.Hello: hello,
     events.Mail: mail,
     events.Recipient: rcpt,
