@@ -21,9 +21,14 @@ from gwsmtp.base.seams import Clock
 
 _BATCH_OCTETS = 65536
 _PLAIN = re.compile(r"[!#-\x3c\x3e-~]+")
-_ESCAPES = {ord('"'): '\\"', ord("\\"): "\\\\"} | {
-    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))
-}
+_ESCAPES = (
+    {ord('"'): '\\"', ord("\\"): "\\\\"}
+    | {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+    # Unicode's own line ends, and what lets text run backwards on a screen.
+    | {code: f"\\u{code:04x}" for code in (*range(0x2028, 0x202F), *range(0x2066, 0x206A))}
+)
+# A quoted local part may hold what would end the address and begin a pair of its own.
+_ENVELOPE_ESCAPES = _ESCAPES | {ord(char): f"\\x{ord(char):02x}" for char in " <>,"}
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -159,4 +164,4 @@ class EventLog:
 
 
 def _envelope(address: str) -> str:
-    return address if _PLAIN.fullmatch(address) else address.translate(_ESCAPES)
+    return address if _PLAIN.fullmatch(address) else address.translate(_ENVELOPE_ESCAPES)

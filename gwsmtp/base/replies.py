@@ -82,6 +82,16 @@ def relay_denied(reference: str) -> Reply:
     return Reply(550, "5.7.1", f"Relaying denied [{reference}]")
 
 
+# The built-in next hop ------------------------------------------------------------------------
+
+
+def trial_greeting(host_domain: str) -> Reply:
+    """What ``gwsmtp/trial`` greets with: nobody shall take it for a mail server."""
+    return Reply(220, "", f"{host_domain} ESMTP gwsmtp trial, for trying out only")
+
+
+FILED = Reply(250, "2.0.0", "Message filed")
+
 # Scanning (rows 5 and the verdicts) ----------------------------------------------------------
 
 SCAN_DELAYED = Reply(451, "4.3.0", "Message cannot be scanned now, try again later")

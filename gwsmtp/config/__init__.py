@@ -1,0 +1,1 @@
+"""Configuration: one frozen model per group of the manual, and what reads and checks the file."""

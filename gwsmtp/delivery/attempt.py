@@ -1,0 +1,308 @@
+"""One message in line to one next hop, decided before any final dot (DESIGN, One message, 7-8).
+
+Every RCPT reply is read before the body's dot can be sent. All accepted: body and dot, and the
+host's final reply is our answer. All refused: that refusal is our answer. Everything else ends
+before a dot: nobody has seen one, the message is still the client's, and it hears 451.
+
+A connection whose DATA got 354 and must be abandoned is dropped, never ended with a dot. A pooled
+connection that fails before our dot is replaced once and counts for nothing; once the write that
+holds the dot has begun, a failure leaves the message in doubt and is never tried again, since the
+host may have taken it (RFC 1047).
+
+Blocks the calling greenlet, a session's, only. Time spent is bounded by ``patience_s`` before the
+dot; after it, by the host's final reply timeout alone: giving up earlier makes duplicates.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from enum import StrEnum
+from functools import partial
+
+from gwsmtp.base import replies
+from gwsmtp.base.errors import SpoolError
+from gwsmtp.base.reply import Reply
+from gwsmtp.base.seams import Clock, MessageBody
+from gwsmtp.delivery.hop import HopConnection, HopFailure
+from gwsmtp.delivery.pool import HopPool
+from gwsmtp.delivery.route import Route
+from gwsmtp.directory.domains import SmtpHost
+from gwsmtp.net.offload import Offload
+from gwsmtp.protocol.client import HopReply
+from gwsmtp.protocol.data import DotStuffer, dot_stuffed
+
+
+class Outcome(StrEnum):
+    """How an attempt ended. DELIVERED and REFUSED carry the host's own words as reply."""
+
+    DELIVERED = "accepted"
+    REFUSED = "rejected"
+    DEFERRED = "deferred"
+    CLIENT_GONE = "lost"
+
+
+class Letter:
+    """What is to be delivered: the envelope, our trace fields, and the body after them."""
+
+    __slots__ = ("body", "is_8bit", "prefix", "recipients", "sender")
+
+    def __init__(
+        self,
+        sender: str,
+        recipients: Sequence[str],
+        prefix: bytes,
+        body: MessageBody,
+        *,
+        is_8bit: bool,
+    ) -> None:
+        self.sender = sender
+        self.recipients = recipients
+        self.prefix = prefix
+        self.body = body
+        self.is_8bit = is_8bit
+
+
+class Result:
+    """``refused`` holds the replies of recipients that were refused for good, by address."""
+
+    __slots__ = ("cause", "hop", "outcome", "refused", "reply")
+
+    def __init__(self, outcome: Outcome, reply: Reply, hop: str, cause: str = "") -> None:
+        self.outcome = outcome
+        self.reply = reply
+        self.hop = hop
+        self.cause = cause
+        self.refused: dict[str, HopReply] = {}
+
+
+class InlineDelivery:
+    """Delivers in line; one per worker."""
+
+    __slots__ = ("_clock", "_disk", "_pool")
+
+    def __init__(self, pool: HopPool, disk: Offload, clock: Clock) -> None:
+        self._pool = pool
+        self._disk = disk
+        self._clock = clock
+
+    def deliver(
+        self,
+        route: Route,
+        letter: Letter,
+        patience_s: float,
+        is_client_gone: Callable[[], bool],
+    ) -> Result:
+        """Hands ``letter`` to the first host of ``route`` that can be talked to.
+
+        ``is_client_gone`` is asked just before the dot. Never raises but for bugs.
+        """
+        give_up_at = self._clock.monotonic() + patience_s
+        cause = "no host"
+        for host in route.hosts:
+            try:
+                connection = self._pool.acquire(host)
+            except HopFailure as e:
+                cause = str(e)
+                continue
+            attempt = _Attempt(self, connection, letter, give_up_at, is_client_gone)
+            try:
+                return attempt.run()
+            except HopFailure as e:
+                if attempt.is_in_doubt:
+                    return Result(Outcome.DEFERRED, replies.DELIVERY_LOST, str(host), f"{e}")
+                cause = str(e)
+                if attempt.was_pooled:
+                    retried = self._once_more(host, letter, give_up_at, is_client_gone)
+                    if isinstance(retried, Result):
+                        return retried
+                    cause = retried
+        return Result(Outcome.DEFERRED, replies.DELIVERY_UNAVAILABLE, route.key, cause)
+
+    def _once_more(
+        self,
+        host: SmtpHost,
+        letter: Letter,
+        give_up_at: float,
+        is_client_gone: Callable[[], bool],
+    ) -> Result | str:
+        try:
+            connection = self._pool.acquire(host, fresh=True)
+        except HopFailure as e:
+            return str(e)
+        attempt = _Attempt(self, connection, letter, give_up_at, is_client_gone)
+        try:
+            return attempt.run()
+        except HopFailure as e:
+            if attempt.is_in_doubt:
+                return Result(Outcome.DEFERRED, replies.DELIVERY_LOST, str(host), f"{e}")
+            return str(e)
+
+
+class _Attempt:
+    """One try on one connection; gives the connection back whatever happens."""
+
+    __slots__ = (
+        "_connection",
+        "_delivery",
+        "_give_up_at",
+        "_is_client_gone",
+        "_letter",
+        "_must_drop",
+        "_refused",
+        "is_in_doubt",
+        "was_pooled",
+    )
+
+    def __init__(
+        self,
+        delivery: InlineDelivery,
+        connection: HopConnection,
+        letter: Letter,
+        give_up_at: float,
+        is_client_gone: Callable[[], bool],
+    ) -> None:
+        self._delivery = delivery
+        self._connection = connection
+        self._letter = letter
+        self._give_up_at = give_up_at
+        self._is_client_gone = is_client_gone
+        self._refused: dict[str, HopReply] = {}
+        # Set between 354 and the final reply: what ends there ends without a dot.
+        self._must_drop = False
+        self.was_pooled = not connection.is_fresh
+        self.is_in_doubt = False
+
+    def run(self) -> Result:
+        """The whole try; raises HopFailure where the connection was of no use."""
+        pool, connection = self._delivery._pool, self._connection
+        try:
+            result = self._transact()
+        except BaseException:
+            pool.discard(connection)
+            raise
+        if result is None:
+            pool.discard(connection)
+            return self._result(Outcome.CLIENT_GONE, replies.DELIVERY_LOST, "client vanished")
+        if result.outcome is Outcome.DELIVERED:
+            connection.messages += 1
+        if self._must_drop:
+            pool.discard(connection)
+        else:
+            # Whatever stands open on the host is undone by the RSET of the next use.
+            pool.release(connection)
+        result.refused = self._refused
+        return result
+
+    def _result(self, outcome: Outcome, reply: Reply, cause: str = "") -> Result:
+        return Result(outcome, reply, str(self._connection.host), cause)
+
+    def _seconds(self, limit_s: float) -> float:
+        left = self._give_up_at - self._delivery._clock.monotonic()
+        if left <= 0:
+            raise HopFailure(f"{self._connection.host}: delivery.inline_patience ran out")
+        return min(limit_s, left)
+
+    # Before the dot ------------------------------------------------------------------------
+
+    def _commands(self) -> list[bytes]:
+        letter, connection = self._letter, self._connection
+        mail = f"MAIL FROM:<{letter.sender}>"
+        extensions = connection.extensions
+        if letter.is_8bit and "8BITMIME" in extensions:
+            mail += " BODY=8BITMIME"
+        if "SIZE" in extensions:
+            mail += f" SIZE={len(letter.prefix) + letter.body.size}"
+        lines = [] if connection.is_fresh else ["RSET\r\n"]
+        lines.append(mail + "\r\n")
+        lines.extend(f"RCPT TO:<{recipient}>\r\n" for recipient in letter.recipients)
+        if connection.can_pipeline and len(letter.recipients) == 1:
+            lines.append("DATA\r\n")
+        return [line.encode("ascii") for line in lines]
+
+    def _transact(self) -> Result | None:
+        """The transaction up to its end; None when the client vanished before the dot."""
+        replied = self._exchange(self._commands())
+        letter = self._letter
+        if not self._connection.is_fresh:
+            reset = next(replied)
+            if reset.code != 250:
+                raise HopFailure(f"{self._connection.host}: RSET answered {reset}")
+        sender_reply = next(replied)
+        recipient_replies = [next(replied) for _ in letter.recipients]
+        data_reply = next(replied, None)
+        verdict = self._before_data(sender_reply, recipient_replies)
+        if data_reply is None and verdict is None:
+            data_reply = next(self._exchange([b"DATA\r\n"]))
+        self._must_drop = data_reply is not None and data_reply.code in (354, 421)
+        if verdict is not None:
+            return verdict
+        if data_reply is None or data_reply.code != 354:
+            return self._refusal(data_reply or sender_reply)
+        return self._send_body()
+
+    def _exchange(self, commands: list[bytes]) -> Iterator[HopReply]:
+        """The replies to ``commands``: one write where the host pipelines, else one by one."""
+        connection = self._connection
+        limit_s = self._delivery._pool.timeouts.command_s
+        if connection.can_pipeline:
+            connection.send(b"".join(commands), self._seconds(limit_s))
+        for command in commands:
+            if not connection.can_pipeline:
+                connection.send(command, self._seconds(limit_s))
+            yield connection.read(self._seconds(limit_s), command[:4].decode("ascii").strip())
+
+    def _before_data(self, sender: HopReply, recipients: list[HopReply]) -> Result | None:
+        """The result where MAIL and RCPT already decide; None to go on to DATA."""
+        if not sender.is_positive:
+            return self._refusal(sender)
+        for address, reply in zip(self._letter.recipients, recipients, strict=True):
+            if reply.is_permanent:
+                self._refused[address] = reply
+        if all(reply.is_positive for reply in recipients):
+            return None
+        if len(self._refused) == len(recipients):
+            return self._refusal(recipients[0])
+        cause = "; ".join(str(reply) for reply in recipients if not reply.is_positive)
+        return self._result(Outcome.DEFERRED, replies.DELIVERY_MIXED, cause[:200])
+
+    def _refusal(self, reply: HopReply) -> Result:
+        """A refusal of everything before the dot: 5xx is our answer, 4xx is "not now"."""
+        if reply.is_permanent:
+            return self._result(Outcome.REFUSED, reply.as_ours(), str(reply)[:200])
+        return self._result(Outcome.DEFERRED, replies.DELIVERY_MIXED, str(reply)[:200])
+
+    # The dot -------------------------------------------------------------------------------
+
+    def _send_body(self) -> Result | None:
+        """Body, dot and the host's last word; None when the client vanished before the dot."""
+        connection, letter = self._connection, self._letter
+        timeouts = self._delivery._pool.timeouts
+        data = letter.body.data
+        if data is not None:
+            last = b"".join((letter.prefix, dot_stuffed(data)))
+            last += b".\r\n" if last.endswith(b"\r\n") else b"\r\n.\r\n"
+        else:
+            stuffer = DotStuffer()
+            connection.send(stuffer.feed(letter.prefix), self._seconds(timeouts.data_s))
+            try:
+                for piece in self._pieces(letter.body):
+                    connection.send(stuffer.feed(piece), self._seconds(timeouts.data_s))
+            except SpoolError as e:
+                return self._result(Outcome.DEFERRED, replies.SPOOL_FULL, str(e))
+            last = stuffer.finish()
+        if self._is_client_gone():
+            return None
+        seconds = self._seconds(timeouts.data_s)
+        self.is_in_doubt = True
+        connection.send(last, seconds)
+        final = connection.read(timeouts.final_s, "end of data")
+        self.is_in_doubt = False
+        self._must_drop = final.code == 421
+        if final.is_positive:
+            return self._result(Outcome.DELIVERED, final.as_ours())
+        kind = Outcome.REFUSED if final.is_permanent else Outcome.DEFERRED
+        return self._result(kind, final.as_ours(), str(final)[:200])
+
+    def _pieces(self, body: MessageBody) -> Iterator[bytes]:
+        """The body from its file, every read done where blocking is allowed."""
+        chunks = body.chunks()
+        while piece := self._delivery._disk.run(partial(next, chunks, b"")):
+            yield piece

@@ -1,0 +1,177 @@
+"""One connection to a next hop: greeting, EHLO, commands, replies, each wait with its deadline.
+
+Blocks the calling greenlet only. Every failure is HopFailure with a cause for the log; after one
+the connection is closed. The peer is not trusted (see ``protocol.client``).
+"""
+
+from gevent import socket
+
+from gwsmtp.base.errors import GatewayError, PeerTimeout, RemoteProtocolError
+from gwsmtp.directory.domains import SmtpHost
+from gwsmtp.net.deadline import Deadline
+from gwsmtp.net.dial import Dialer
+from gwsmtp.protocol.client import HopReply, ReplyReader, offered_extensions
+
+
+class HopFailure(GatewayError):
+    """The next hop cannot be used now. ``is_busy``: it said 421, so it is alive."""
+
+    def __init__(self, cause: str, *, is_busy: bool = False) -> None:
+        super().__init__(cause)
+        self.is_busy = is_busy
+
+
+class HopTimeouts:
+    """Seconds for each wait on a next hop (SETTINGS rows 44-46)."""
+
+    __slots__ = ("command_s", "connect_s", "data_s", "final_s")
+
+    def __init__(self, connect_s: float, command_s: float, data_s: float, final_s: float) -> None:
+        self.connect_s = connect_s
+        self.command_s = command_s
+        self.data_s = data_s
+        self.final_s = final_s
+
+
+class HopConnection:
+    """An open dialogue with ``host``. ``opened_at`` and ``idle_since`` are monotonic seconds."""
+
+    __slots__ = (
+        "_deadline",
+        "_reader",
+        "_sock",
+        "extensions",
+        "host",
+        "idle_since",
+        "is_fresh",
+        "messages",
+        "opened_at",
+        "refusals",
+    )
+
+    def __init__(self, host: SmtpHost, sock: socket.socket, opened_at: float) -> None:
+        self.host = host
+        self._sock = sock
+        self._reader = ReplyReader()
+        self._deadline = Deadline()
+        self.extensions: dict[str, str] = {}
+        self.opened_at = opened_at
+        self.idle_since = opened_at
+        self.is_fresh = True
+        self.messages = 0
+        self.refusals = 0
+
+    @property
+    def can_pipeline(self) -> bool:
+        """Whether the host offers PIPELINING (RFC 2920)."""
+        return "PIPELINING" in self.extensions
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether no octet came that nobody asked for; else the connection is out of order."""
+        return not self._reader.has_leftover
+
+    def send(self, data: bytes, seconds: float) -> None:
+        """Writes octets; the host must take them within ``seconds``."""
+        self._deadline.arm(seconds, "write to next hop")
+        try:
+            self._sock.sendall(data)
+        except (OSError, PeerTimeout) as e:
+            self.drop()
+            raise HopFailure(f"{self.host}: {e}") from e
+        finally:
+            self._deadline.disarm()
+
+    def read(self, seconds: float, phase: str) -> HopReply:
+        """The next reply, within ``seconds`` as a whole, however slowly it drips."""
+        reply = None
+        try:
+            reply = self._reader.next_reply()
+            if reply is not None:
+                return reply
+            self._deadline.arm(seconds, f"reply to {phase}")
+            while reply is None:
+                data = self._sock.recv(16384)
+                if not data:
+                    raise HopFailure(f"{self.host}: closed the connection before reply to {phase}")
+                self._reader.feed(data)
+                reply = self._reader.next_reply()
+        except HopFailure:
+            self.drop()
+            raise
+        except (OSError, PeerTimeout, RemoteProtocolError) as e:
+            self.drop()
+            raise HopFailure(f"{self.host}: {e} (reply to {phase})") from e
+        finally:
+            self._deadline.disarm()
+        return reply
+
+    def greet(self, helo_name: str, seconds: float) -> None:
+        """EHLO, or HELO where the host knows no EHLO (RFC 5321 3.2)."""
+        self.send(f"EHLO {helo_name}\r\n".encode(), seconds)
+        reply = self.read(seconds, "EHLO")
+        if reply.is_permanent:
+            self.send(f"HELO {helo_name}\r\n".encode(), seconds)
+            reply = self.read(seconds, "HELO")
+        elif reply.is_positive:
+            self.extensions = offered_extensions(reply)
+        if not reply.is_positive:
+            self.drop()
+            raise HopFailure(f"{self.host}: EHLO refused: {reply}", is_busy=reply.code == 421)
+
+    def quit(self) -> None:
+        """Says QUIT without waiting for the answer, and closes."""
+        self._deadline.close()
+        try:
+            self._sock.setblocking(False)
+            self._sock.send(b"QUIT\r\n")
+        except OSError:
+            pass
+        self._sock.close()
+
+    def drop(self) -> None:
+        """Closes without a word: never a dot, never a QUIT (DESIGN, One message, 7)."""
+        self._deadline.close()
+        self._sock.close()
+
+
+def open_connection(
+    dialer: Dialer, host: SmtpHost, helo_name: str, timeouts: HopTimeouts, now: float
+) -> HopConnection:
+    """A greeted connection to the first address of ``host`` that works; raises HopFailure.
+
+    Row 44 bounds connect plus greeting, for each address.
+    """
+    try:
+        addresses = dialer.addresses(host.host)
+    except OSError as e:
+        raise HopFailure(f"{host}: no address: {e}") from e
+    failure = HopFailure(f"{host}: no address")
+    for address in addresses:
+        try:
+            connection = _connect(dialer, host, address, timeouts, now)
+        except HopFailure as e:
+            failure = e
+            continue
+        connection.greet(helo_name, timeouts.command_s)
+        return connection
+    raise failure
+
+
+def _connect(
+    dialer: Dialer, host: SmtpHost, address: str, timeouts: HopTimeouts, now: float
+) -> HopConnection:
+    deadline = Deadline()
+    deadline.arm(timeouts.connect_s, "connect")
+    try:
+        sock = dialer.connect(address, host.port)
+    except (OSError, PeerTimeout) as e:
+        raise HopFailure(f"{host}: cannot connect to {address}: {e}") from e
+    finally:
+        deadline.close()
+    connection = HopConnection(host, sock, now)
+    greeting = connection.read(timeouts.connect_s, "connect")
+    if greeting.code != 220:
+        connection.drop()
+        raise HopFailure(f"{host}: greeted with {greeting}", is_busy=greeting.code == 421)
+    return connection

@@ -1,0 +1,192 @@
+"""Recipients asked of their domain's own SMTP host: the call-out (DESIGN, One message, 4).
+
+``MAIL FROM:<>`` and RCPT, so the answer depends on the recipient only; a group of RCPTs is asked
+as one pipelined group. Call-outs have connections of their own, at most two per host and worker,
+retired after eight refusals: hosts slow down and hang up on errors.
+
+*Unknown* is 550, 551 or 553 with 5.1.x or without an enhanced code, or 550 5.4.1 (what Exchange
+says). Any other 5xx is passed on, and neither cached nor counted. A positive answer is fresh for
+an hour and usable for 31 days while the host cannot be asked; a negative one lives five minutes.
+
+Blocks the calling greenlet only, and not at all where the answer is cached (``cached``).
+
+Limits: the cache is the worker's own until the shared table holds recipient answers, so it is
+empty after a restart, and each worker asks once.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from gwsmtp.base import replies
+from gwsmtp.base.address import Mailbox
+from gwsmtp.base.reply import Reply
+from gwsmtp.base.seams import Clock
+from gwsmtp.delivery.hop import HopConnection, HopFailure
+from gwsmtp.delivery.pool import HopPool
+from gwsmtp.directory.domains import HostedDomain, RecipientRule, SmtpHost
+from gwsmtp.net.cache import Cache
+from gwsmtp.protocol.client import HopReply
+
+log = logging.getLogger(__name__)
+
+POSITIVE_S: Final = 3600.0
+STALE_S: Final = 31 * 86400.0
+NEGATIVE_S: Final = 300.0
+REMEMBERED: Final = 100_000
+REFUSALS_PER_CONNECTION: Final = 8
+GROUP: Final = 50
+"""So many recipients are asked in one go at the most."""
+
+_UNAVAILABLE: Final = replies.RECIPIENTS_UNAVAILABLE
+
+
+def is_unknown(reply: HopReply) -> bool:
+    """Whether a host's refusal of a recipient means that there is no such mailbox."""
+    enhanced = reply.enhanced
+    if reply.code in (550, 551, 553):
+        return (
+            not enhanced
+            or enhanced.startswith("5.1.")
+            or (reply.code == 550 and enhanced == "5.4.1")
+        )
+    return False
+
+
+class RecipientVerifier:
+    """Answers whether a mailbox of a hosted domain exists; one per worker."""
+
+    __slots__ = ("_accept_unavailable", "_answers", "_clock", "_pool", "_refuses_null")
+
+    def __init__(self, pool: HopPool, clock: Clock, *, accept_unavailable: bool) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._accept_unavailable = accept_unavailable
+        self._answers: Cache[str, Reply] = Cache(REMEMBERED)
+        self._refuses_null: set[str] = set()
+
+    def cached(self, domain: HostedDomain, mailbox: Mailbox) -> Reply | None:
+        """The reply to RCPT if it is known without asking; does not block."""
+        if domain.rule is RecipientRule.CALLOUT:
+            return self._answers.fresh(mailbox.key, self._clock.monotonic())
+        if domain.rule is RecipientRule.ANY or mailbox.key in domain.known:
+            return replies.RECIPIENT_OK
+        return replies.UNKNOWN_MAILBOX
+
+    def ask(
+        self, domain: HostedDomain, mailbox: Mailbox, upcoming: Sequence[Mailbox] = ()
+    ) -> Reply:
+        """The reply to RCPT, asked of the domain's hosts; ``upcoming`` are mailboxes that will be
+        asked next and may ride along. Never raises but for bugs.
+        """
+        key = mailbox.key
+        return self._answers.fly(key, lambda: self._ask(domain, mailbox, upcoming))
+
+    def refused_at_delivery(self, mailbox_key: str, reply: HopReply) -> None:
+        """The host refused at delivery what it accepted when asked: it is unknown from now on."""
+        if is_unknown(reply):
+            self._remember(mailbox_key, replies.UNKNOWN_MAILBOX)
+
+    def _ask(self, domain: HostedDomain, mailbox: Mailbox, upcoming: Sequence[Mailbox]) -> Reply:
+        now = self._clock.monotonic()
+        group = {mailbox.key: mailbox}
+        for other in upcoming:
+            is_wanted = other.domain == mailbox.domain and len(group) < GROUP
+            if is_wanted and self._answers.fresh(other.key, now) is None:
+                group.setdefault(other.key, other)
+        cause = "no host"
+        for host in sorted(domain.hosts, key=lambda host: host.priority):
+            try:
+                answers = self._ask_host(host, list(group.values()))
+            except HopFailure as e:
+                cause = str(e)
+                continue
+            for key, answer in zip(group, answers, strict=False):
+                if answer is not None:
+                    self._remember(key, answer)
+            if answers and answers[0] is not None:
+                return answers[0]
+            cause = f"{host}: no final answer for the recipient"
+        return self._unanswered(mailbox.key, cause)
+
+    def _unanswered(self, key: str, cause: str) -> Reply:
+        stale = self._answers.usable(key, self._clock.monotonic())
+        if stale is not None and stale.is_positive:
+            return stale
+        log.warning("event=callout-failed accepted=%s cause=%s", self._accept_unavailable, cause)
+        return replies.RECIPIENT_OK if self._accept_unavailable else _UNAVAILABLE
+
+    def _remember(self, key: str, answer: Reply) -> None:
+        now = self._clock.monotonic()
+        if answer.is_positive:
+            self._answers.put(key, answer, now + POSITIVE_S, now + STALE_S)
+        elif answer is replies.UNKNOWN_MAILBOX:
+            self._answers.put(key, answer, now + NEGATIVE_S, now + NEGATIVE_S)
+
+    # On the wire ---------------------------------------------------------------------------
+
+    def _ask_host(self, host: SmtpHost, group: list[Mailbox]) -> list[Reply | None]:
+        """An answer for each of ``group``, None where the host gave no final one."""
+        connection = self._pool.acquire(host)
+        while True:
+            try:
+                answers = self._dialogue(connection, group)
+            except HopFailure:
+                self._pool.discard(connection)
+                if connection.is_fresh:
+                    raise
+                # A pooled connection that had gone stale is replaced once.
+                connection = self._pool.acquire(host, fresh=True)
+            except BaseException:
+                self._pool.discard(connection)
+                raise
+            else:
+                connection.messages += 1
+                self._pool.release(connection)
+                return answers
+
+    def _dialogue(self, connection: HopConnection, group: list[Mailbox]) -> list[Reply | None]:
+        commands = [] if connection.is_fresh else [b"RSET\r\n"]
+        commands.append(b"MAIL FROM:<>\r\n")
+        commands.extend(f"RCPT TO:<{mailbox.text}>\r\n".encode("ascii") for mailbox in group)
+        heard = self._exchange(connection, commands)
+        if not connection.is_fresh:
+            if heard[0].code != 250:
+                raise HopFailure(f"{connection.host}: RSET answered {heard[0]}")
+            heard = heard[1:]
+        if any(reply.code == 421 for reply in heard):
+            raise HopFailure(f"{connection.host}: {heard[-1]}", is_busy=True)
+        if heard[0].is_permanent:
+            return self._accepts_any(connection.host, heard[0], len(group))
+        if not heard[0].is_positive:
+            raise HopFailure(f"{connection.host}: MAIL FROM:<> answered {heard[0]}", is_busy=True)
+        return [self._answer(connection, reply) for reply in heard[1:]]
+
+    def _exchange(self, connection: HopConnection, commands: list[bytes]) -> list[HopReply]:
+        seconds = self._pool.timeouts.command_s
+        heard: list[HopReply] = []
+        if connection.can_pipeline:
+            connection.send(b"".join(commands), seconds)
+        for command in commands:
+            if not connection.can_pipeline:
+                connection.send(command, seconds)
+            heard.append(connection.read(seconds, f"call-out {command[:4].decode('ascii')}"))
+        return heard
+
+    def _answer(self, connection: HopConnection, reply: HopReply) -> Reply | None:
+        if reply.is_positive:
+            return replies.RECIPIENT_OK
+        connection.refusals += 1
+        if not reply.is_permanent:
+            return None
+        return replies.UNKNOWN_MAILBOX if is_unknown(reply) else reply.as_ours()
+
+    def _accepts_any(self, host: SmtpHost, reply: HopReply, count: int) -> list[Reply | None]:
+        if str(host) not in self._refuses_null:
+            self._refuses_null.add(str(host))
+            log.warning(
+                "event=null-sender-refused host=%s reply=%s effect=accepts-any-recipient",
+                host,
+                f'"{reply.as_ours()}"',
+            )
+        return [replies.RECIPIENT_OK] * count

@@ -1,0 +1,66 @@
+"""Hosted domains by name. Plain values, no I/O; built once per worker from the configuration.
+
+A domain is hosted where it stands in the tree of organisations (SETTINGS 2.19). Names compare in
+lower case; a trailing dot does not occur (the grammar refuses it).
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+
+class SmtpHost:
+    """One SMTP host of a domain: where its mail goes. ``priority`` 1 is tried first."""
+
+    __slots__ = ("host", "port", "priority")
+
+    def __init__(self, host: str, port: int, priority: int = 1) -> None:
+        self.host = host
+        self.port = port
+        self.priority = priority
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class RecipientRule(StrEnum):
+    """How a recipient of a hosted domain is validated."""
+
+    CALLOUT = "callout"
+    LIST = "list"
+    ANY = "any"
+
+
+class HostedDomain:
+    """A domain that is served here. ``known`` holds ``Mailbox.key`` strings under rule LIST."""
+
+    __slots__ = ("hosts", "known", "name", "organization", "rule")
+
+    def __init__(
+        self,
+        name: str,
+        organization: str,
+        hosts: tuple[SmtpHost, ...],
+        rule: RecipientRule,
+        known: frozenset[str] = frozenset(),
+    ) -> None:
+        self.name = name
+        self.organization = organization
+        self.hosts = hosts
+        self.rule = rule
+        self.known = known
+
+
+class Directory:
+    """All hosted domains of one interface."""
+
+    __slots__ = ("_domains",)
+
+    def __init__(self, domains: Iterable[HostedDomain]) -> None:
+        self._domains = {domain.name.lower(): domain for domain in domains}
+
+    def __len__(self) -> int:
+        return len(self._domains)
+
+    def hosted(self, domain: str) -> HostedDomain | None:
+        """The domain of that name (lower case) if it is hosted here."""
+        return self._domains.get(domain)

@@ -1,0 +1,1 @@
+"""L4: the embedded scan engine, one implementation of scan/PROTOCOL.md among others."""

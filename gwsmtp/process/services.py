@@ -1,0 +1,176 @@
+"""The composition root of a worker: a configuration becomes the services its sessions use.
+
+The only place below the command line that sees the whole configuration. Called once, after the
+fork; opens nothing but thread pools and the scan engines' connections.
+"""
+
+import random
+import socket
+from collections.abc import Iterator, Sequence
+
+from gwsmtp.base import replies
+from gwsmtp.base.audit import Audit
+from gwsmtp.base.errors import ConfigError
+from gwsmtp.base.ids import SessionIds
+from gwsmtp.base.logs import EventLog
+from gwsmtp.config.organizations import Domain, Organization
+from gwsmtp.config.root import Config
+from gwsmtp.delivery.attempt import InlineDelivery
+from gwsmtp.delivery.hop import HopTimeouts
+from gwsmtp.delivery.pool import HopPool
+from gwsmtp.delivery.recipients import REFUSALS_PER_CONNECTION, RecipientVerifier
+from gwsmtp.directory.domains import Directory, HostedDomain, RecipientRule, SmtpHost
+from gwsmtp.net.dial import Dialer
+from gwsmtp.net.offload import Offload
+from gwsmtp.process.child import Child
+from gwsmtp.process.counters import Counters
+from gwsmtp.protocol.extensions import Offer
+from gwsmtp.scan.pool import ScanPool
+from gwsmtp.session.services import InboundTimeouts, Services, SessionLimits
+from gwsmtp.spool.draft import DraftBudget
+
+UNLIMITED_INBOUND_S = 3600.0  # row 36 off
+UNLIMITED_OUTBOUND_S = 600.0  # row 43 off
+FINAL_REPLY_S = 600.0  # row 46
+CALLOUTS_PER_HOST = 2
+
+
+def build_services(config: Config, child: Child, scanner: ScanPool) -> Services:
+    """Everything a session of this worker is given."""
+    clock = child.clock
+    host_domain = config.protocol.host_domain or socket.getfqdn()
+    offer = _offer(config)
+    disk = Offload("disk", 20, 2000)
+    dialer = Dialer(Offload("names", 8, 1000), clock, _source_address(config))
+    helo_name = config.protocol.forwarded_helo_domain or host_domain
+    timeouts = _outbound_timeouts(config)
+    workers = config.workers.count or 1
+    hops = HopPool(
+        dialer,
+        clock,
+        helo_name,
+        timeouts,
+        limit=max(1, config.delivery.max_connections // workers),
+    )
+    callouts = HopPool(
+        dialer,
+        clock,
+        helo_name,
+        timeouts,
+        limit=CALLOUTS_PER_HOST,
+        max_refusals=REFUSALS_PER_CONNECTION,
+    )
+    return Services(
+        interface=config.interface.name,
+        host_domain=host_domain,
+        greeting=replies.greeting(config.protocol.banner or f"{host_domain} ESMTP"),
+        helo=replies.helo(host_domain),
+        ehlo=replies.ehlo(host_domain, offer.keywords()),
+        offer=offer,
+        limits=_limits(config),
+        timeouts=_inbound_timeouts(config),
+        reject_bare_newline=config.protocol.bare_newline == "reject",
+        scan_failure_action=config.interface.scan_failure_action,
+        inline_patience_s=config.delivery.inline_patience,
+        directory=Directory(_hosted_domains(config.organizations)),
+        verifier=RecipientVerifier(
+            callouts,
+            clock,
+            accept_unavailable=config.delivery.recipients_unavailable == "accept",
+        ),
+        scanner=scanner,
+        delivery=InlineDelivery(hops, disk, clock),
+        disk=disk,
+        draft_directory=config.paths.spool,
+        draft_budget=DraftBudget(config.workers.draft_memory),
+        audit=Audit(EventLog(child.log_writer, child.context.label, clock), Counters(child.slot)),
+        clock=clock,
+        ids=SessionIds(random.SystemRandom()),
+    )
+
+
+def build_scanner(config: Config, child: Child, engine_address: str) -> ScanPool:
+    """The pool of scan engines: the configured ones, else the embedded one."""
+    engines = config.scan.engines
+    addresses = [str(engine.address) for engine in engines] or (
+        [engine_address] if engine_address else []
+    )
+    return ScanPool(
+        addresses,
+        config.interface.name,
+        float(config.scan.deadline),
+        child.clock,
+        {str(engine.address): engine.priority for engine in engines},
+    )
+
+
+def _offer(config: Config) -> Offer:
+    size = config.protocol.size_limit_bytes if config.protocol.enable_size_limit else -1
+    return Offer(size, tuple(config.protocol.custom_ehlo_responses))
+
+
+def _limits(config: Config) -> SessionLimits:
+    size = config.protocol.size_limit_bytes if config.protocol.enable_size_limit else 0
+    return SessionLimits(size, config.protocol.max_recipients, -1)
+
+
+def _inbound_timeouts(config: Config) -> InboundTimeouts:
+    protocol = config.protocol
+    if not protocol.inbound_timeouts:
+        return InboundTimeouts(*[UNLIMITED_INBOUND_S] * 4)
+    return InboundTimeouts(
+        connection_s=protocol.client_connection_timeout,
+        command_s=protocol.client_protocol_timeout,
+        data_command_s=protocol.client_data_command_timeout,
+        payload_s=protocol.client_data_payload_timeout,
+    )
+
+
+def _outbound_timeouts(config: Config) -> HopTimeouts:
+    protocol = config.protocol
+    if not protocol.outbound_timeouts:
+        return HopTimeouts(*[UNLIMITED_OUTBOUND_S] * 4)
+    return HopTimeouts(
+        connect_s=protocol.server_connection_timeout,
+        command_s=protocol.server_protocol_timeout,
+        data_s=protocol.server_data_timeout,
+        final_s=max(float(protocol.server_data_timeout), FINAL_REPLY_S),
+    )
+
+
+def _source_address(config: Config) -> str:
+    return str(config.server.source_bind_address or "")
+
+
+def _hosted_domains(
+    organizations: Sequence[Organization], above: str = ""
+) -> Iterator[HostedDomain]:
+    for organization in organizations:
+        path = f"{above}/{organization.name}" if above else organization.name
+        for domain in organization.domains:
+            yield _hosted_domain(domain, path)
+        yield from _hosted_domains(organization.children, path)
+
+
+def _hosted_domain(domain: Domain, organization: str) -> HostedDomain:
+    hosts = tuple(
+        SmtpHost(row.endpoint.host, row.endpoint.port, row.priority) for row in domain.smtp_hosts
+    )
+    if domain.recipients_file is not None:
+        known = _addresses(domain)
+        return HostedDomain(domain.name, organization, hosts, RecipientRule.LIST, known)
+    return HostedDomain(domain.name, organization, hosts, RecipientRule(domain.recipients))
+
+
+def _addresses(domain: Domain) -> frozenset[str]:
+    """The list behind ``recipients: file:PATH``: one address a line, ``#`` begins a comment."""
+    path = domain.recipients_file
+    if path is None:
+        return frozenset()
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError([f"{path}: recipients of {domain.name}: {e}"]) from e
+    words = (line.partition("#")[0].strip() for line in text.splitlines())
+    addresses = (word if "@" in word else f"{word}@{domain.name}" for word in words if word)
+    return frozenset(address.lower() for address in addresses)

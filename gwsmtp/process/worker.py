@@ -1,0 +1,83 @@
+"""A worker's main: accepts, runs one session a greenlet, drains.
+
+Lives in its own process below the master (DESIGN, Processes). A worker's configuration never
+changes during its life.
+"""
+
+import logging
+from typing import cast
+
+import gevent
+import gevent.event
+from gevent import socket
+
+from gwsmtp.base.peer import Peer
+from gwsmtp.config.root import Config
+from gwsmtp.limits.slots import Gauge
+from gwsmtp.process.acceptor import Acceptor
+from gwsmtp.process.child import Child
+from gwsmtp.process.context import ChildContext
+from gwsmtp.process.services import build_scanner, build_services
+from gwsmtp.session.services import Services
+from gwsmtp.session.session import Session
+
+log = logging.getLogger(__name__)
+
+PLAIN = "plain"
+
+
+class Worker:
+    """The live sessions of one process."""
+
+    def __init__(self, child: Child, services: Services) -> None:
+        self._child = child
+        self._services = services
+        self._sessions: set[Session] = set()
+        self._is_draining = False
+        self._idle = gevent.event.Event()
+
+    def take(self, sock: socket.socket, peer: Peer) -> None:
+        """A new connection: its session begins in a greenlet of its own."""
+        session = Session(self._services, sock, peer, PLAIN)
+        self._sessions.add(session)
+        self._child.slot.gauges[Gauge.SESSIONS] = len(self._sessions)
+        gevent.spawn(self._run, session)
+
+    def _run(self, session: Session) -> None:
+        try:
+            session.run()
+        finally:
+            self._sessions.discard(session)
+            self._child.slot.gauges[Gauge.SESSIONS] = len(self._sessions)
+            if self._is_draining and not self._sessions:
+                self._idle.set()
+
+    def drain(self) -> None:
+        """Ends idle sessions now, the others at their next command boundary; waits for all."""
+        self._is_draining = True
+        for session in list(self._sessions):
+            session.drain()
+        if self._sessions:
+            self._idle.wait()
+
+
+def main(context: ChildContext, child: Child) -> None:
+    """Runs the worker until it is told to drain or stop."""
+    config = cast(Config, context.config)
+    scanner = build_scanner(config, child, context.engine_address)
+    services = build_services(config, child, scanner)
+    worker = Worker(child, services)
+    acceptors = [Acceptor(listener, worker.take) for listener in context.listeners]
+
+    def drain() -> None:
+        for acceptor in acceptors:
+            acceptor.stop()
+        worker.drain()
+        scanner.close()
+
+    child.on_drain(drain)
+    scanner.start()
+    for acceptor in acceptors:
+        acceptor.start()
+    child.ready()
+    child.wait()

@@ -1,0 +1,279 @@
+"""The server side of SMTP as a machine without sockets (RFC 5321, RFC 2920).
+
+The session feeds what it read to ``receive``, asks ``next_event`` until it is None, answers every
+event that needs it by ``reply``, and sends what ``take_output`` gives: one write for a whole
+pipelined group. Used by one greenlet; nothing here blocks.
+
+What the machine decides alone: syntax and sequence. Those errors come out as ``Invalid`` events
+that carry the reply the RFC wants, so that the session can count them. Effects (who may send,
+where it goes, what it holds) are the session's.
+
+A command line ends with CRLF. A bare LF makes the line an error that is reported at once; what
+follows up to the next CRLF still belongs to that line and is dropped, so that no line end but CRLF
+ever starts a command (SETTINGS 2.20).
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from gwsmtp.base import replies
+from gwsmtp.base.address import Mailbox
+from gwsmtp.base.errors import LocalProtocolError
+from gwsmtp.base.reply import Reply
+from gwsmtp.protocol import events
+from gwsmtp.protocol.abnf import parse_forward_path, parse_helo_name, parse_reverse_path
+from gwsmtp.protocol.buffer import ReceiveBuffer
+from gwsmtp.protocol.data import DataDecoder
+from gwsmtp.protocol.events import Event
+from gwsmtp.protocol.extensions import Offer
+from gwsmtp.protocol.params import mail_event, recipient_event
+from gwsmtp.protocol.state import State, Verb, after
+
+COMMAND_OCTETS: Final = 512
+"""RFC 5321 4.5.3.1.4, CRLF included."""
+_ALLOWANCE: Final = {b"MAIL": 26 + 17}  # RFC 1870 3 and RFC 6152 2
+_LONGEST_OCTETS: Final = COMMAND_OCTETS + max(_ALLOWANCE.values())
+
+_HELLO_STATES: Final = frozenset({State.CONNECTED, State.READY, State.MAIL, State.RCPT})
+
+
+class ServerProtocol:
+    """One connection's dialogue, seen from the server."""
+
+    __slots__ = ("_buffer", "_decoder", "_offer", "_output", "_pending", "_skipping", "state")
+
+    def __init__(self, offer: Offer) -> None:
+        self.state = State.GREETING
+        self._offer = offer
+        self._buffer = ReceiveBuffer()
+        self._decoder: DataDecoder | None = None
+        self._pending: Verb | None = Verb.GREETING
+        self._skipping = False
+        self._output: list[bytes] = []
+
+    # In ------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes) -> None:
+        """Takes octets from the client; parses nothing yet."""
+        self._buffer.append(data)
+
+    def next_event(self) -> Event | None:
+        """The next thing the client completed; None when more input is needed, or when closed."""
+        if self._pending is not None:
+            raise LocalProtocolError(f"event asked for while {self._pending.name} has no reply")
+        if self.state is State.PAYLOAD:
+            return self._next_payload()
+        if self.state is State.CLOSED:
+            self._buffer.clear()
+            return None
+        line = self._next_line()
+        if line is None:
+            return None
+        event = self._command(line) if isinstance(line, bytes) else events.Invalid(line)
+        self._pending = event.verb
+        return event
+
+    @property
+    def has_input(self) -> bool:
+        """Whether octets were received that no event has used."""
+        return len(self._buffer) > 0
+
+    def upcoming_recipients(self) -> list[Mailbox]:
+        """The mailboxes of RCPT commands already received behind this one, unparsed by then.
+
+        Lets a whole pipelined group be asked of a next hop at once; changes nothing.
+        """
+        found: list[Mailbox] = []
+        data, start = self._buffer.data, self._buffer.position
+        while data[start : start + 5].upper() == b"RCPT ":
+            end = data.find(b"\r\n", start)
+            if end < 0 or end - start > COMMAND_OCTETS:
+                break
+            parsed = parse_forward_path(data[start + 5 : end].decode("ascii", "replace"))
+            if parsed is not None:
+                found.append(parsed[0])
+            start = end + 2
+        return found
+
+    # Out -----------------------------------------------------------------------------------
+
+    def reply(self, reply: Reply) -> None:
+        """Answers the pending event: commits its transition and queues the reply's octets."""
+        verb = self._pending
+        if verb is None:
+            raise LocalProtocolError(f"reply {reply} answers nothing")
+        self._pending = None
+        if verb is Verb.DATA and reply.code == 354:
+            self._decoder = DataDecoder()
+        elif verb is Verb.END:
+            self._decoder = None
+        self.state = after(self.state, verb, is_positive=reply.is_positive, closes=reply.closes)
+        self._output.append(reply.wire)
+
+    def abort(self, reply: Reply) -> None:
+        """Says ``reply`` unasked and closes: a timer ran out, or the worker is going down."""
+        self._pending = None
+        self.state = State.CLOSED
+        self._output.append(reply.wire)
+
+    def close(self) -> None:
+        """Closes without a word."""
+        self._pending = None
+        self.state = State.CLOSED
+
+    def take_output(self) -> bytes:
+        """All octets queued since the last call, in one piece."""
+        output = self._output
+        if not output:
+            return b""
+        data = output[0] if len(output) == 1 else b"".join(output)
+        output.clear()
+        return data
+
+    @property
+    def has_output(self) -> bool:
+        """Whether replies are queued."""
+        return bool(self._output)
+
+    def put_back(self, data: bytes) -> None:
+        """Returns the end of what ``take_output`` gave and the socket did not take."""
+        if data:
+            self._output.insert(0, data)
+
+    # Payload -------------------------------------------------------------------------------
+
+    def _next_payload(self) -> Event | None:
+        decoder = self._decoder
+        if decoder is None:
+            raise LocalProtocolError("payload without a decoder")
+        if decoder.reached_end():
+            self._pending = Verb.END
+            return events.EndOfData(decoder.size, decoder.bare_newlines, decoder.longest_line)
+        if not self._buffer:
+            return None
+        content = decoder.feed(self._buffer.take_all())
+        if decoder.reached_end():
+            self._buffer.append(decoder.rest)
+            if not content:
+                return self._next_payload()
+        elif not content:
+            return None
+        return events.Payload(content)
+
+    # Commands ------------------------------------------------------------------------------
+
+    def _next_line(self) -> bytes | Reply | None:
+        buffer = self._buffer
+        if self._skipping and not self._skip():
+            return None
+        data, start = buffer.data, buffer.position
+        end = data.find(b"\n", start)
+        if end < 0:
+            if len(data) - start > _LONGEST_OCTETS:
+                return self._spoiled(replies.LINE_TOO_LONG)
+            return None
+        if end == start or data[end - 1] != 13:
+            buffer.position = end + 1
+            return self._spoiled(replies.BARE_NEWLINE_IN_COMMAND)
+        buffer.position = end + 1
+        line = data[start : end - 1]
+        if b"\r" in line:
+            return replies.BARE_NEWLINE_IN_COMMAND
+        if end + 1 - start > COMMAND_OCTETS and end + 1 - start > COMMAND_OCTETS + _ALLOWANCE.get(
+            line[:4].upper(), 0
+        ):
+            return replies.LINE_TOO_LONG
+        return line
+
+    def _spoiled(self, reply: Reply) -> Reply:
+        self._skipping = True
+        return reply
+
+    def _skip(self) -> bool:
+        """Drops the rest of a spoiled line; True when its CRLF was found."""
+        buffer = self._buffer
+        end = buffer.data.find(b"\r\n", buffer.position)
+        if end < 0:
+            # The CR may be the first half of the line end we wait for.
+            keep_cr = buffer.data[-1:] == b"\r" and len(buffer) > 0
+            buffer.clear()
+            if keep_cr:
+                buffer.append(b"\r")
+            return False
+        buffer.position = end + 2
+        self._skipping = False
+        return True
+
+    def _command(self, line: bytes) -> Event:
+        verb, _, argument = line.partition(b" ")
+        parse = _COMMANDS.get(verb.upper().rstrip(b" "))
+        if parse is None:
+            return events.Invalid(replies.UNKNOWN_COMMAND)
+        try:
+            text = argument.decode("ascii")
+        except UnicodeDecodeError:
+            return events.Invalid(replies.BAD_ARGUMENTS)
+        result = parse(self, text.strip(" "))
+        return result if isinstance(result, Event) else events.Invalid(result)
+
+    def _hello(self, argument: str, is_extended: bool) -> Event | Reply:
+        name = parse_helo_name(argument)
+        return replies.BAD_HELO if name is None else events.Hello(name, is_extended=is_extended)
+
+    def _ehlo(self, argument: str) -> Event | Reply:
+        return self._hello(argument, True)
+
+    def _helo(self, argument: str) -> Event | Reply:
+        return self._hello(argument, False)
+
+    def _mail(self, argument: str) -> Event | Reply:
+        if self.state is not State.READY:
+            is_early = self.state is State.CONNECTED
+            return replies.SEND_HELO_FIRST if is_early else replies.SENDER_ALREADY_GIVEN
+        parsed = parse_reverse_path(argument)
+        if parsed is None:
+            return replies.BAD_SENDER
+        return mail_event(parsed[0], parsed[1], self._offer)
+
+    def _rcpt(self, argument: str) -> Event | Reply:
+        if self.state is not State.MAIL and self.state is not State.RCPT:
+            is_early = self.state is State.CONNECTED
+            return replies.SEND_HELO_FIRST if is_early else replies.NEED_MAIL
+        parsed = parse_forward_path(argument)
+        if parsed is None:
+            return replies.BAD_RECIPIENT
+        return recipient_event(parsed[0], parsed[1])
+
+    def _data(self, argument: str) -> Event | Reply:
+        if argument:
+            return replies.NO_ARGUMENTS
+        if self.state is State.RCPT:
+            return events.DATA
+        if self.state is State.CONNECTED:
+            return replies.SEND_HELO_FIRST
+        return replies.NEED_RCPT if self.state is State.MAIL else replies.NEED_MAIL
+
+    def _rset(self, argument: str) -> Event | Reply:
+        return replies.NO_ARGUMENTS if argument else events.RESET
+
+    def _noop(self, argument: str) -> Event | Reply:  # noqa: ARG002 - RFC 5321 4.1.1.9: ignored
+        return events.NOOP
+
+    def _vrfy(self, argument: str) -> Event | Reply:
+        return events.Verify(argument) if argument else replies.BAD_ARGUMENTS
+
+    def _quit(self, argument: str) -> Event | Reply:
+        return replies.NO_ARGUMENTS if argument else events.QUIT
+
+
+_COMMANDS: Final[dict[bytes, Callable[[ServerProtocol, str], Event | Reply]]] = {
+    b"EHLO": ServerProtocol._ehlo,
+    b"HELO": ServerProtocol._helo,
+    b"MAIL": ServerProtocol._mail,
+    b"RCPT": ServerProtocol._rcpt,
+    b"DATA": ServerProtocol._data,
+    b"RSET": ServerProtocol._rset,
+    b"NOOP": ServerProtocol._noop,
+    b"VRFY": ServerProtocol._vrfy,
+    b"QUIT": ServerProtocol._quit,
+}

@@ -1,0 +1,83 @@
+"""The server's state machine, as tables.
+
+Two rules. Everything that moves the state is in this file. And a command moves it only when its
+reply has been spoken: the same 250 that tells the client "sender ok" is what makes RCPT legal, so
+what was promised is never kept twice.
+
+The states of a session (RFC 5321 4.1.4):
+
+    GREETING -- our 220 --> CONNECTED -- HELO/EHLO --> READY -- MAIL --> MAIL -- RCPT --> RCPT
+                                                         ^                                |
+                                                         | END, any reply       DATA, 354 |
+                                                         +----------- PAYLOAD <-----------+
+
+A refused command leaves the state as it was, with one exception: the reply to the end of data
+ends the transaction whatever it says (RFC 5321 4.1.1.4). RSET and a second EHLO go back to READY.
+Any reply that closes leads to CLOSED, where nothing is parsed any more.
+"""
+
+from enum import Enum, auto
+from typing import Final
+
+
+class State(Enum):
+    """Where a session stands; see the module's drawing."""
+
+    GREETING = auto()
+    CONNECTED = auto()
+    READY = auto()
+    MAIL = auto()
+    RCPT = auto()
+    PAYLOAD = auto()
+    CLOSED = auto()
+
+
+class Verb(Enum):
+    """What a reply answers. END is the end of data, INVALID anything refused for its form."""
+
+    GREETING = auto()
+    HELO = auto()
+    EHLO = auto()
+    MAIL = auto()
+    RCPT = auto()
+    DATA = auto()
+    END = auto()
+    RSET = auto()
+    NOOP = auto()
+    VRFY = auto()
+    QUIT = auto()
+    INVALID = auto()
+
+
+ON_POSITIVE: Final[dict[tuple[State, Verb], State]] = {
+    (State.GREETING, Verb.GREETING): State.CONNECTED,
+    (State.CONNECTED, Verb.HELO): State.READY,
+    (State.CONNECTED, Verb.EHLO): State.READY,
+    (State.READY, Verb.HELO): State.READY,
+    (State.READY, Verb.EHLO): State.READY,
+    (State.MAIL, Verb.HELO): State.READY,
+    (State.MAIL, Verb.EHLO): State.READY,
+    (State.RCPT, Verb.HELO): State.READY,
+    (State.RCPT, Verb.EHLO): State.READY,
+    (State.READY, Verb.MAIL): State.MAIL,
+    (State.MAIL, Verb.RCPT): State.RCPT,
+    (State.RCPT, Verb.RCPT): State.RCPT,
+    (State.RCPT, Verb.DATA): State.PAYLOAD,
+    (State.PAYLOAD, Verb.END): State.READY,
+    (State.MAIL, Verb.RSET): State.READY,
+    (State.RCPT, Verb.RSET): State.READY,
+}
+"""Where a positive reply leads; a pair that is not here stays where it is."""
+
+ON_NEGATIVE: Final[dict[tuple[State, Verb], State]] = {
+    (State.PAYLOAD, Verb.END): State.READY,
+}
+"""Where a negative reply leads; a pair that is not here stays where it is."""
+
+
+def after(state: State, verb: Verb, *, is_positive: bool, closes: bool) -> State:
+    """The state after ``verb`` was answered in ``state``."""
+    if closes:
+        return State.CLOSED
+    table = ON_POSITIVE if is_positive else ON_NEGATIVE
+    return table.get((state, verb), state)

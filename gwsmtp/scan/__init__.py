@@ -1,0 +1,1 @@
+"""L3: asking scan engines for a verdict: the wire, the connections, the pool."""

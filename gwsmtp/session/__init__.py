@@ -1,0 +1,1 @@
+"""L4: one client connection, from its greeting to its close."""

@@ -1,0 +1,130 @@
+"""What a session is given: everything it needs, typed, built once per worker.
+
+No session looks up a configuration key: constants are ready replies, seconds and octets. The
+composition root that fills this is ``process.services``.
+"""
+
+from pathlib import Path
+from typing import Literal, Protocol
+
+from gwsmtp.base.audit import Audit
+from gwsmtp.base.ids import SessionIds
+from gwsmtp.base.reply import Reply
+from gwsmtp.base.seams import Clock
+from gwsmtp.delivery.attempt import InlineDelivery
+from gwsmtp.delivery.recipients import RecipientVerifier
+from gwsmtp.directory.domains import Directory
+from gwsmtp.net.offload import Offload
+from gwsmtp.protocol.extensions import Offer
+from gwsmtp.scan.outcome import ScanOutcome, ScanRequest
+from gwsmtp.spool.draft import DraftBudget
+
+ScanFailureAction = Literal["delay", "allow", "reject"]
+
+
+class Scanner(Protocol):
+    """``scan.pool.ScanPool``, or a test's."""
+
+    def scan(self, request: ScanRequest) -> ScanOutcome:
+        """A verdict; blocks the greenlet; raises ScanUnavailable."""
+        ...
+
+
+class InboundTimeouts:
+    """Seconds of SETTINGS rows 37-40, as they count after row 36 and the profile."""
+
+    __slots__ = ("command_s", "connection_s", "data_command_s", "payload_s")
+
+    def __init__(
+        self, connection_s: float, command_s: float, data_command_s: float, payload_s: float
+    ) -> None:
+        self.connection_s = connection_s
+        self.command_s = command_s
+        self.data_command_s = data_command_s
+        self.payload_s = payload_s
+
+
+class SessionLimits:
+    """Numbers that end or refuse: ``size`` in octets (0 none), ``invalid`` -1 for no limit."""
+
+    __slots__ = ("invalid", "recipients", "size")
+
+    def __init__(self, size: int, recipients: int, invalid: int) -> None:
+        self.size = size
+        self.recipients = recipients
+        self.invalid = invalid
+
+
+class Services:
+    """The bundle; see the module."""
+
+    __slots__ = (
+        "audit",
+        "clock",
+        "delivery",
+        "directory",
+        "disk",
+        "draft_budget",
+        "draft_directory",
+        "ehlo",
+        "greeting",
+        "helo",
+        "host_domain",
+        "ids",
+        "inline_patience_s",
+        "interface",
+        "limits",
+        "offer",
+        "reject_bare_newline",
+        "scan_failure_action",
+        "scanner",
+        "timeouts",
+        "verifier",
+    )
+
+    def __init__(
+        self,
+        *,
+        interface: str,
+        host_domain: str,
+        greeting: Reply,
+        helo: Reply,
+        ehlo: Reply,
+        offer: Offer,
+        limits: SessionLimits,
+        timeouts: InboundTimeouts,
+        reject_bare_newline: bool,
+        scan_failure_action: ScanFailureAction,
+        inline_patience_s: float,
+        directory: Directory,
+        verifier: RecipientVerifier,
+        scanner: Scanner,
+        delivery: InlineDelivery,
+        disk: Offload,
+        draft_directory: Path,
+        draft_budget: DraftBudget,
+        audit: Audit,
+        clock: Clock,
+        ids: SessionIds,
+    ) -> None:
+        self.interface = interface
+        self.host_domain = host_domain
+        self.greeting = greeting
+        self.helo = helo
+        self.ehlo = ehlo
+        self.offer = offer
+        self.limits = limits
+        self.timeouts = timeouts
+        self.reject_bare_newline = reject_bare_newline
+        self.scan_failure_action = scan_failure_action
+        self.inline_patience_s = inline_patience_s
+        self.directory = directory
+        self.verifier = verifier
+        self.scanner = scanner
+        self.delivery = delivery
+        self.disk = disk
+        self.draft_directory = draft_directory
+        self.draft_budget = draft_budget
+        self.audit = audit
+        self.clock = clock
+        self.ids = ids

@@ -1,0 +1,239 @@
+"""One mail transaction: its envelope, its content, and what happens at its end of data.
+
+The order at the end of data is the order of trust: form, size, scan, next hop. Only a next hop's
+250 becomes ours (promise 1). Everything here runs in the session's greenlet and blocks only it.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from gwsmtp.base import replies
+from gwsmtp.base.address import Mailbox
+from gwsmtp.base.audit import MessageEnded
+from gwsmtp.base.errors import ScanUnavailable, SpoolError
+from gwsmtp.base.reply import Reply
+from gwsmtp.delivery.attempt import Letter, Outcome
+from gwsmtp.delivery.route import Route
+from gwsmtp.net.offload import OffloadBusy
+from gwsmtp.protocol.events import EndOfData, Mail
+from gwsmtp.scan.outcome import Action, ScanOutcome, ScanRequest
+from gwsmtp.session.services import Services
+from gwsmtp.session.trace import received_field
+from gwsmtp.spool.draft import Draft
+
+log = logging.getLogger(__name__)
+
+LONGEST_LINE_OCTETS: Final = 1 << 20
+"""SETTINGS 2.11: incoming payload lines up to 1 MiB."""
+HOPELESS_FACTOR: Final = 4
+"""A client that sends more than this many times SIZE is cut off (DEFENCE, Always)."""
+
+_NOT_SCANNED: Final = b"X-Gwsmtp-Scan: not scanned\r\n"
+
+
+class Transaction:
+    """From MAIL to the reply to the end of data. ``close`` is due whatever happens."""
+
+    __slots__ = (
+        "_draft",
+        "_failure",
+        "_services",
+        "event",
+        "is_8bit",
+        "received_octets",
+        "recipients",
+        "route",
+        "sender",
+        "trace",
+    )
+
+    def __init__(self, services: Services, mail: Mail, event: MessageEnded, trace: str) -> None:
+        self._services = services
+        self.sender = mail.sender
+        self.is_8bit = mail.body == "8BITMIME"
+        self.event = event
+        self.trace = trace
+        self.recipients: list[Mailbox] = []
+        self.route: Route | None = None
+        self.received_octets = 0
+        self._draft: Draft | None = None
+        self._failure: Reply | None = None
+        event.sender = mail.sender.text
+
+    @property
+    def has_begun_data(self) -> bool:
+        """Whether 354 was said: from then on there is a message, be it lost."""
+        return self._draft is not None
+
+    def begin_data(self) -> None:
+        """Makes ready for the content."""
+        services = self._services
+        self._draft = Draft(services.draft_directory, services.draft_budget, services.disk.run)
+        self.event.recipients = tuple(mailbox.text for mailbox in self.recipients)
+
+    def append(self, content: bytes) -> None:
+        """Takes content; what already failed is read on to its end and dropped, since only the
+        end of data may be answered (RFC 5321 4.1.1.4).
+        """
+        self.received_octets += len(content)
+        if self._failure is not None or self._draft is None:
+            return
+        limit = self._services.limits.size
+        # Normalising can double the octets; whether the client's own exceed the limit is known
+        # for certain only at the end.
+        if limit and self.received_octets > 2 * limit:
+            self._fail(replies.MESSAGE_TOO_BIG, "size")
+            return
+        try:
+            self._draft.append(content)
+        except (SpoolError, OffloadBusy) as e:
+            log.error("event=spool-error sid=%s cause=%s", self.event.session_id, e)
+            self._fail(replies.SPOOL_FULL, str(e))
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether the client has sent so much that reading on serves nobody."""
+        limit = self._services.limits.size
+        return bool(limit) and self.received_octets > HOPELESS_FACTOR * limit
+
+    def close(self) -> None:
+        """Gives the content's memory and file back; may be called again."""
+        if self._draft is not None:
+            self._draft.close()
+
+    # End of data ---------------------------------------------------------------------------
+
+    def finish(self, end: EndOfData, peer_port: int, is_client_gone: Callable[[], bool]) -> Reply:
+        """The reply to the end of data, said by the event that reports it as well."""
+        event = self.event
+        event.size_bytes = end.size
+        if end.bare_newlines:
+            event.notes = f"bare-newlines={end.bare_newlines}"
+        started = self._services.clock.monotonic()
+        try:
+            reply = self._content_error(end) or self._scan_and_deliver(
+                started, peer_port, is_client_gone
+            )
+        finally:
+            self.close()
+        event.reply = str(reply)
+        return reply
+
+    def _fail(self, reply: Reply, cause: str) -> None:
+        self._failure = reply
+        self.event.cause = cause
+        self.close()
+
+    def _content_error(self, end: EndOfData) -> Reply | None:
+        limit = self._services.limits.size
+        if limit and end.size > limit:
+            self._failure = replies.MESSAGE_TOO_BIG
+        elif end.longest_line > LONGEST_LINE_OCTETS:
+            self._failure = replies.DATA_LINE_TOO_LONG
+        elif end.bare_newlines and self._services.reject_bare_newline:
+            self._failure = replies.BARE_NEWLINE_IN_DATA
+        if self._failure is None and self._draft is not None:
+            try:
+                self._draft.finish()
+            except (SpoolError, OffloadBusy) as e:
+                log.error("event=spool-error sid=%s cause=%s", self.event.session_id, e)
+                self._fail(replies.SPOOL_FULL, str(e))
+        if self._failure is not None:
+            self.event.outcome = "deferred" if self._failure.is_temporary else "rejected"
+        return self._failure
+
+    def _scan_and_deliver(
+        self, started: float, peer_port: int, is_client_gone: Callable[[], bool]
+    ) -> Reply:
+        event, services = self.event, self._services
+        received = received_field(
+            self.trace,
+            f"{event.session_id}.{event.number}",
+            [mailbox.text for mailbox in self.recipients],
+            services.clock.rfc5322(),
+        )
+        try:
+            outcome = self._scan(received, peer_port)
+        except ScanUnavailable as e:
+            event.scan_s = services.clock.monotonic() - started
+            refusal = self._without_verdict(str(e))
+            if refusal is not None:
+                return refusal
+            prefix = _NOT_SCANNED + received
+        else:
+            event.scan_s = services.clock.monotonic() - started
+            refusal = self._by_verdict(outcome)
+            if refusal is not None:
+                return refusal
+            prefix = _header_fields(outcome) + received if outcome.headers else received
+        return self._deliver(started, prefix, is_client_gone)
+
+    def _scan(self, received: bytes, peer_port: int) -> ScanOutcome:
+        event, draft = self.event, self._draft
+        if draft is None:
+            raise ScanUnavailable("no content")
+        return self._services.scanner.scan(
+            ScanRequest(
+                session_id=event.session_id,
+                number=event.number,
+                interface=self._services.interface,
+                client_ip=event.peer_ip,
+                client_port=peer_port,
+                helo=event.helo,
+                sender=event.sender,
+                recipients=event.recipients,
+                body=draft,
+                received=received,
+            )
+        )
+
+    def _without_verdict(self, cause: str) -> Reply | None:
+        """SETTINGS row 5; None lets the message pass unscanned."""
+        event, action = self.event, self._services.scan_failure_action
+        event.verdict = "none"
+        event.cause = cause
+        if action == "allow":
+            return None
+        event.outcome = "rejected" if action == "reject" else "deferred"
+        return replies.SCAN_FAILED if action == "reject" else replies.SCAN_DELAYED
+
+    def _by_verdict(self, outcome: ScanOutcome) -> Reply | None:
+        """What the verdict alone answers; None lets the message pass."""
+        event = self.event
+        event.verdict = outcome.action.value
+        if outcome.action is Action.ACCEPT:
+            return None
+        event.cause = outcome.rule
+        if outcome.action is Action.REJECT:
+            event.outcome = "rejected"
+            return replies.content_rejected(outcome.text, event.session_id)
+        if outcome.action is Action.DEFER:
+            event.outcome = "deferred"
+            return replies.content_deferred(outcome.text, event.session_id)
+        event.outcome = "discarded"
+        return replies.DISCARDED
+
+    def _deliver(self, started: float, prefix: bytes, is_client_gone: Callable[[], bool]) -> Reply:
+        event, services, draft, route = self.event, self._services, self._draft, self.route
+        if draft is None or route is None:
+            event.outcome = "deferred"
+            return replies.DELIVERY_UNAVAILABLE
+        letter = Letter(event.sender, event.recipients, prefix, draft, is_8bit=self.is_8bit)
+        before = services.clock.monotonic()
+        patience_s = services.inline_patience_s - (before - started)
+        result = services.delivery.deliver(route, letter, patience_s, is_client_gone)
+        event.delivery_s = services.clock.monotonic() - before
+        event.hop = result.hop
+        event.outcome = result.outcome.value
+        event.cause = event.cause or result.cause
+        if result.outcome is Outcome.REFUSED:
+            for mailbox in self.recipients:
+                refused = result.refused.get(mailbox.text)
+                if refused is not None:
+                    services.verifier.refused_at_delivery(mailbox.key, refused)
+        return result.reply
+
+
+def _header_fields(outcome: ScanOutcome) -> bytes:
+    return "".join(f"{name}: {value}\r\n" for name, value in outcome.headers).encode("utf-8")

@@ -1,0 +1,1 @@
+"""The built-in next hop: for trying out, and, by a script of misbehaviours, for the tests."""

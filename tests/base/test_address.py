@@ -1,0 +1,23 @@
+from gwsmtp.base.address import NULL_SENDER, Mailbox
+
+
+def test_null_sender_is_null_and_nothing_else_is() -> None:
+    assert NULL_SENDER.is_null
+    assert not Mailbox("Postmaster", "Postmaster", "").is_null
+
+
+def test_key_ignores_the_case_of_the_local_part() -> None:
+    assert Mailbox("Ann@a.test", "Ann", "a.test").key == "ann@a.test"
+    assert NULL_SENDER.key == "@"
+
+
+def test_equality_is_by_the_text_as_written() -> None:
+    one = Mailbox("Ann@a.test", "Ann", "a.test")
+    assert one == Mailbox("Ann@a.test", "Ann", "a.test")
+    assert hash(one) == hash(Mailbox("Ann@a.test", "Ann", "a.test"))
+    assert one != Mailbox("ann@a.test", "ann", "a.test")
+    assert one != "Ann@a.test"
+
+
+def test_repr_shows_the_text() -> None:
+    assert repr(Mailbox("a@b.test", "a", "b.test")) == "Mailbox('a@b.test')"

@@ -1,0 +1,72 @@
+"""What every test shares: options of the scripts, outside programs, repeatable randomness.
+
+``--no-skips`` (scripts/test without --quick): a skipped test is a failure, for what CI does not
+run nobody knows to work. An expected failure stays one.
+"""
+
+import random
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("gwsmtp")
+    group.addoption("--no-skips", action="store_true", help="a skipped test is a failure")
+    group.addoption("--soak-minutes", type=float, default=1.0, help="time for all soak rounds")
+    group.addoption("--soak-seed", type=int, default=1, help="seed of the soak rounds")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail"):
+        _forbid_skip(report, item.config)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if report.skipped:
+        _forbid_skip(report, collector.config)
+    return report
+
+
+def _forbid_skip(report: pytest.TestReport | pytest.CollectReport, config: pytest.Config) -> None:
+    if config.getoption("--no-skips"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{reason} (with --no-skips a skipped test is a failure)"
+
+
+@pytest.fixture(scope="session")
+def tool() -> Callable[[str], Path]:
+    """Finds an outside program that scripts/tools unpacked: ``tool("swaks")`` is its path."""
+
+    def find(name: str) -> Path:
+        path = ROOT / ".tools" / "bin" / name
+        assert path.exists(), f"{name} is not there; run scripts/tools"
+        return path
+
+    return find
+
+
+@pytest.fixture
+def soak_rng(request: pytest.FixtureRequest) -> random.Random:
+    """The generator of one soak test: the same for the same ``--soak-seed`` and test."""
+    return random.Random(f"{request.config.getoption('--soak-seed')} {request.node.nodeid}")
+
+
+@pytest.fixture
+def soak_seconds(request: pytest.FixtureRequest) -> float:
+    """The share of ``--soak-minutes`` that one soak test may use."""
+    tests = sum(1 for item in request.session.items if item.get_closest_marker("soak"))
+    return float(request.config.getoption("--soak-minutes")) * 60 / max(tests, 1)

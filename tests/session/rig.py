@@ -1,0 +1,179 @@
+"""Sessions in the test's own loop: a real socket on one side, a scripted next hop on the other."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import gevent
+from gevent import socket
+
+from gwsmtp.base import replies
+from gwsmtp.base.audit import Audit, AuditEvent, MessageEnded, SessionEnded
+from gwsmtp.base.clock import SystemClock
+from gwsmtp.base.errors import ScanUnavailable
+from gwsmtp.base.ids import SessionIds
+from gwsmtp.base.peer import peer_of
+from gwsmtp.delivery.attempt import InlineDelivery
+from gwsmtp.delivery.recipients import RecipientVerifier
+from gwsmtp.directory.domains import Directory, HostedDomain, RecipientRule, SmtpHost
+from gwsmtp.net.offload import Offload
+from gwsmtp.protocol.extensions import Offer
+from gwsmtp.scan.outcome import Action, ScanOutcome, ScanRequest
+from gwsmtp.session.services import (
+    InboundTimeouts,
+    ScanFailureAction,
+    Services,
+    SessionLimits,
+)
+from gwsmtp.session.session import Session
+from gwsmtp.spool.draft import DraftBudget
+from tests.delivery.hops import pool
+
+PATIENT = InboundTimeouts(10, 10, 10, 10)
+
+
+class OneVerdict:
+    """A scanner that says the same of every message, after ``delay_s``."""
+
+    def __init__(self, outcome: ScanOutcome | None = None, delay_s: float = 0.0) -> None:
+        self.outcome = outcome or ScanOutcome(Action.ACCEPT)
+        self.is_up = True
+        self.delay_s = delay_s
+        self.requests: list[ScanRequest] = []
+
+    def scan(self, request: ScanRequest) -> ScanOutcome:
+        self.requests.append(request)
+        gevent.sleep(self.delay_s)
+        if not self.is_up:
+            raise ScanUnavailable("engine is down")
+        return self.outcome
+
+
+class Client:
+    """A blocking SMTP client in the same loop."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self.sock = socket.create_connection(address, timeout=10)
+        self._file = self.sock.makefile("rb")
+
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    def reply(self) -> str:
+        """The last line of the next reply, "" at the end of the stream."""
+        line = self._file.readline()
+        while line[3:4] == b"-":
+            line = self._file.readline()
+        return line.decode().rstrip("\r\n")
+
+    def ask(self, data: bytes) -> str:
+        self.send(data)
+        return self.reply()
+
+    def message(self, content: bytes = b"Subject: x\r\n\r\nhi\r\n", to: str = "a") -> str:
+        """A transaction; the reply to its end of data."""
+        self.ask(b"MAIL FROM:<s@client.test>\r\n")
+        self.ask(f"RCPT TO:<{to}@example.test>\r\n".encode())
+        assert self.ask(b"DATA\r\n").startswith("354")
+        return self.ask(content + b".\r\n")
+
+    def close(self) -> None:
+        self._file.close()
+        self.sock.close()
+
+
+class Rig:
+    """One listener whose connections become sessions; keeps their events."""
+
+    def __init__(self, folder: Path, hosts: tuple[SmtpHost, ...]) -> None:
+        self.folder = folder
+        self.hosts = hosts
+        self.scanner = OneVerdict()
+        self.timeouts = PATIENT
+        self.limits = SessionLimits(size=1_000_000, recipients=100, invalid=5)
+        self.scan_failure: ScanFailureAction = "delay"
+        self.reject_bare_newline = False
+        self.spool = folder
+        self.messages: list[MessageEnded] = []
+        self.ended: list[SessionEnded] = []
+        self.sessions: list[Session] = []
+        self._greenlets: list[gevent.Greenlet[[], None]] = []
+        self._hops = pool()
+        self._listener = socket.socket()
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen(100)
+        self.address: tuple[str, int] = self._listener.getsockname()
+
+    def connect(self) -> Client:
+        """A client whose session has begun; its greeting is still to be read."""
+        client = Client(self.address)
+        sock, address = self._listener.accept()
+        session = Session(self.services(), sock, peer_of(address), "plain")
+        self.sessions.append(session)
+        self._greenlets.append(gevent.spawn(session.run))
+        return client
+
+    def greeted(self) -> Client:
+        """A client that has said EHLO."""
+        client = self.connect()
+        assert client.reply().startswith("220 ")
+        assert client.ask(b"EHLO client.test\r\n").startswith("250 ")
+        return client
+
+    def wait_ended(self) -> SessionEnded:
+        """The end of the newest session."""
+        self._greenlets[-1].get(timeout=10)
+        return self.ended[-1]
+
+    def note(self, event: AuditEvent) -> None:
+        if isinstance(event, MessageEnded):
+            self.messages.append(event)
+        else:
+            self.ended.append(event)
+
+    def services(self) -> Services:
+        clock, disk = SystemClock(), Offload("disk", 1, 10)
+        offer = Offer(self.limits.size)
+        domains = (
+            HostedDomain("example.test", "root", self.hosts, RecipientRule.ANY),
+            HostedDomain("other.test", "root", (SmtpHost("192.0.2.1", 25),), RecipientRule.ANY),
+        )
+        return Services(
+            interface="test",
+            host_domain="gw.example.test",
+            greeting=replies.greeting("gw.example.test ESMTP"),
+            helo=replies.helo("gw.example.test"),
+            ehlo=replies.ehlo("gw.example.test", offer.keywords()),
+            offer=offer,
+            limits=self.limits,
+            timeouts=self.timeouts,
+            reject_bare_newline=self.reject_bare_newline,
+            scan_failure_action=self.scan_failure,
+            inline_patience_s=30,
+            directory=Directory(domains),
+            verifier=RecipientVerifier(self._hops, clock, accept_unavailable=False),
+            scanner=self.scanner,
+            delivery=InlineDelivery(self._hops, disk, clock),
+            disk=disk,
+            draft_directory=self.spool,
+            draft_budget=DraftBudget(1 << 30),
+            audit=Audit(self.note),
+            clock=clock,
+            ids=SessionIds(random.Random(1)),
+        )
+
+    def close(self) -> None:
+        gevent.killall(self._greenlets)
+        self._hops.close()
+        self._listener.close()
+
+
+@contextmanager
+def rig(folder: Path, *hosts: SmtpHost) -> Iterator[Rig]:
+    """A rig that is closed at the end."""
+    one = Rig(folder, hosts)
+    try:
+        yield one
+    finally:
+        one.close()
