@@ -86,6 +86,8 @@ class EngineClient:
             if connection is not None:
                 connection.close("gateway closes")
         self._main = self._bulk = None
+        self.cause = "gateway closes"
+        self._change(EngineState.DOWN)
 
     @property
     def is_up(self) -> bool:

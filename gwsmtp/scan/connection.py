@@ -131,6 +131,7 @@ class Connection:
         self.answers = 0
         self.is_draining = False
         self.is_slow = False
+        self.engine_name = ""
         self.license = "ok"
         self.max_body = 0
         self.takes_descriptors = False
@@ -151,6 +152,7 @@ class Connection:
         finally:
             if not self._greeted.successful():
                 self.close("no hello in time")
+        self.engine_name = engine.name
         self.license = engine.license
         self.max_body = engine.max_body
         self.takes_descriptors = self._stream.is_unix and FD in engine.capabilities

@@ -5,9 +5,9 @@ octets of one message. A ``Decoder`` takes octets in any portions and gives the 
 complete; the first octet, type or size that is not allowed makes its ``error`` and ends it: the
 connection can only be closed, for nobody knows where the next message would begin.
 
-Limits: a value's size is checked before it is read, the nesting and the number of containers by
-msgpack's own limits, so a hostile gateway can make an engine allocate some tens of megabytes
-beyond ``max_message``, an engine can make a gateway allocate next to nothing.
+Limits: arrays, maps and nesting are bounded when their head is read, strings and bodies by the
+size of a message. A hostile gateway can so make an engine hold ``max_message`` octets and some
+tens of megabytes of empty arrays, an engine can make a gateway hold next to nothing.
 """
 
 from collections.abc import Callable
