@@ -29,7 +29,7 @@ def command(config_file: Path, as_json: bool, every: bool) -> None:
     the exit code.
     """
     report = check_file(config_file)
-    idle = idle_settings() if every else report.unenforced
+    idle = idle_settings() if every else report.unenforced()
     if as_json:
         click.echo(json.dumps(_as_dict(report, idle), indent=2, ensure_ascii=False))
     else:

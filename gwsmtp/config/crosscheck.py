@@ -7,7 +7,6 @@ says so, files; it never looks up names. The rules live by subject in ``listenru
 """
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,49 +45,65 @@ def readable_secrets(groups: dict[str, Any], file: Path) -> list[Finding]:
     if not mode & _GROUP_OR_WORLD_READABLE:
         return []
     text = f"is a literal secret in a file others can read (mode {mode & 0o777:04o}); chmod 600"
-    return [
-        warning(path, text)
-        for name, value in groups.items()
-        for path, secret in _secrets((name,), value)
-        if secret.is_literal
-    ]
+    plans: dict[type[BaseModel], _Plan] = {}
+    literals: list[KeyPath] = []
+    for name, value in groups.items():
+        _find_literals(literals, (name,), value, plans, set())
+    return [warning(path, text) for path in literals]
 
 
-def _secrets(path: KeyPath, value: Any) -> Iterator[tuple[KeyPath, Secret]]:
-    # One shared object may stand in 100,000 domains: only what a file sets can be a literal
-    if isinstance(value, Secret):
-        yield path, value
-    elif isinstance(value, tuple):
+def _find_literals(
+    found: list[KeyPath],
+    path: KeyPath,
+    value: Any,
+    plans: dict[type[BaseModel], "_Plan"],
+    seen: set[int],
+) -> None:
+    """The paths of literal secrets; an object shared by many rows is looked at once."""
+    if isinstance(value, tuple):
         for index, row in enumerate(value):
-            if isinstance(row, BaseModel):
-                yield from _secrets((*path, index), row)
-    elif isinstance(value, BaseModel):
-        for name in value.model_fields_set:
-            yield from _secrets((*path, name), getattr(value, name))
+            if id(row) not in seen:
+                seen.add(id(row))
+                _find_literals(found, (*path, index), row, plans, seen)
+        return
+    if not isinstance(value, BaseModel):
+        return
+    plan = _plan_of(type(value), plans)
+    for name in plan.secrets:
+        secret = getattr(value, name)
+        if isinstance(secret, Secret) and secret.is_literal:
+            found.append((*path, name))
+    for name in plan.nested:
+        if name in value.model_fields_set:
+            _find_literals(found, (*path, name), getattr(value, name), plans, seen)
 
 
 def unenforced(config: Config) -> list[str]:
     """Keys that the file sets to something else than the default and that do not act yet."""
     found: dict[str, None] = {}
+    plans: dict[type[BaseModel], _Plan] = {}
     for name in type(config).model_fields:
-        _collect(found, name, getattr(config, name), {})
+        _collect(found, name, getattr(config, name), plans)
     return list(found)
 
 
-_Plan = tuple[frozenset[str], tuple[str, ...]]
+class _Plan:
+    """The fields of a model by what the walks above look for."""
+
+    __slots__ = ("idle", "nested", "secrets")
+
+    def __init__(self, model: type[BaseModel]) -> None:
+        fields = model.model_fields
+        marks = {name: mark_of(field) for name, field in fields.items()}
+        self.idle = {name for name, mark in marks.items() if mark and not mark.enforced}
+        self.nested = [name for name in fields if model_in(fields[name].annotation) is not None]
+        self.secrets = [name for name in fields if fields[name].annotation is Secret]
 
 
-def _plan(model: type[BaseModel]) -> _Plan:
-    """(fields that do not act yet, fields that hold further models)."""
-    idle: list[str] = []
-    nested: list[str] = []
-    for name, field in model.model_fields.items():
-        mark = mark_of(field)
-        if mark is not None and not mark.enforced:
-            idle.append(name)
-        if model_in(field.annotation) is not None:
-            nested.append(name)
-    return frozenset(idle), tuple(nested)
+def _plan_of(model: type[BaseModel], plans: dict[type[BaseModel], _Plan]) -> _Plan:
+    if model not in plans:
+        plans[model] = _Plan(model)
+    return plans[model]
 
 
 def _collect(
@@ -100,13 +115,10 @@ def _collect(
         return
     if not isinstance(value, BaseModel):
         return
-    model = type(value)
-    if model not in plans:
-        plans[model] = _plan(model)
-    idle, nested = plans[model]
-    listed = {name for name in value.model_fields_set & idle if _differs(value, name)}
+    plan = _plan_of(type(value), plans)
+    listed = {name for name in value.model_fields_set & plan.idle if _differs(value, name)}
     found.update((f"{key}.{name}", None) for name in sorted(listed))
-    for name in nested:
+    for name in plan.nested:
         if name in value.model_fields_set and name not in listed and _differs(value, name):
             _collect(found, f"{key}.{name}", getattr(value, name), plans)
 
