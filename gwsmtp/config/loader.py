@@ -7,16 +7,20 @@ only exception is ConfigError. Blocks on the disk, and seconds for 100,000 domai
 calls it in a forked child.
 """
 
+import gc
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from gwsmtp.base.errors import ConfigError
+from gwsmtp.config.crosscheck import crosscheck, readable_secrets, unenforced
 from gwsmtp.config.problems import Problem, from_validation
-from gwsmtp.config.root import Config, with_host_domain
+from gwsmtp.config.root import Config, with_host_domain, without_empty_groups
 from gwsmtp.config.yamltext import MAX_BYTES, Parsed, TextError, decode, find_lines, parse
 from gwsmtp.config.yamltext import Path as KeyPath
 
@@ -71,6 +75,92 @@ def load(path: Path, model: type[Model]) -> Model:
     raise ConfigError(rendered(problems, text, path))
 
 
+class Report:
+    """What a check found. ``problems`` empty: ``config`` is there and may be used."""
+
+    __slots__ = ("config", "problems", "warnings")
+
+    def __init__(self, problems: list[str], warnings: list[str], config: Config | None) -> None:
+        self.problems = problems
+        self.warnings = warnings
+        self.config = config
+
+    def unenforced(self) -> list[str]:
+        """Keys set to something else than their default that do not act yet."""
+        return unenforced(self.config) if self.config is not None else []
+
+
+def check_file(path: Path) -> Report:
+    """Everything there is to say about the configuration in ``path``. Never raises ConfigError."""
+    with _no_collector():
+        return _check(path)
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """Millions of objects are made and kept: the collector would look through them for nothing,
+    again and again (a quarter of the time).
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _check(path: Path) -> Report:
+    try:
+        text = read_text(path)
+        parsed = _parse(text, path)
+    except ConfigError as e:
+        return Report(e.problems, [], None)
+    value = {} if parsed.value is None else parsed.value
+    context = context_of(path)
+    problems = [Problem(p.path, p.problem, p.line) for p in parsed.problems]
+    config: Config | None = None
+    try:
+        config = Config.model_validate(value, context=context)
+        groups = {name: getattr(config, name) for name in Config.model_fields}
+    except ValidationError as e:
+        problems += from_validation(e, Config, value)
+        groups = _valid_groups(e, value, context)
+    findings = [*crosscheck(groups), *readable_secrets(groups, path)]
+    problems += [Problem(f.path, f.text) for f in findings if f.is_error]
+    warnings = [Problem(f.path, f.text) for f in findings if not f.is_error]
+    if problems or config is None:
+        return Report(rendered(problems, text, path), rendered(warnings, text, path), None)
+    return Report([], rendered(warnings, text, path), with_host_domain(config))
+
+
+def _valid_groups(failure: ValidationError, value: Any, context: dict[str, Any]) -> dict[str, Any]:
+    """The top-level values that are good although the file as a whole is not."""
+    if not isinstance(value, dict):
+        return {}
+    value = without_empty_groups(Config, value)
+    bad = {detail["loc"][0] for detail in failure.errors(include_url=False) if detail["loc"]}
+    groups: dict[str, Any] = {}
+    for name, field in Config.model_fields.items():
+        if name in bad:
+            continue
+        if name in value:
+            annotation: Any = field.annotation
+            adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+            groups[name] = adapter.validate_python(value[name], context=context)
+        else:
+            groups[name] = field.get_default(call_default_factory=True)
+    return groups
+
+
+def load_config(path: Path) -> Config:
+    """The configuration in ``path``, checked. Raises ConfigError with every problem."""
+    report = check_file(path)
+    if report.config is None:
+        raise ConfigError(report.problems)
+    return report.config
+
+
 def context_of(path: Path) -> dict[str, Any]:
     """What validators are told: where relative paths start (links stay links)."""
     return {"directory": Path(os.path.abspath(path)).parent}
@@ -91,8 +181,3 @@ def rendered(problems: list[Problem], text: str, path: Path) -> list[str]:
     if len(problems) > MAX_REPORTED:
         result.append(f"{path}: and {len(problems) - MAX_REPORTED} more problems")
     return result
-
-
-def load_config(path: Path) -> Config:
-    """The configuration in ``path``, checked. Raises ConfigError with every problem."""
-    return with_host_domain(load(path, Config))

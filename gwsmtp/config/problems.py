@@ -144,6 +144,8 @@ def _quote_hint(value: Any) -> str:
 
 
 def _text_wanted(value: Any) -> str:
+    if value is None:
+        return 'must be text; "" where it is to be blank'
     if isinstance(value, bool):
         return "must be text: unquoted yes, no, on, off, true, false are not; put it in quotes"
     if isinstance(value, int | float):

@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
-from pydantic import Field
+from pydantic import BaseModel, Field, model_validator
 
 from gwsmtp.config.auth import AuthGroup
 from gwsmtp.config.delivery import DeliveryGroup
@@ -22,7 +23,7 @@ from gwsmtp.config.protocol import ProtocolGroup
 from gwsmtp.config.relay import RelayProtectionGroup
 from gwsmtp.config.scan import ScanGroup
 from gwsmtp.config.server import ServerGroup
-from gwsmtp.config.setting import Group
+from gwsmtp.config.setting import Group, is_row_list, model_in
 from gwsmtp.config.tls import SslGroup
 from gwsmtp.config.tracking import MessageTrackingGroup
 from gwsmtp.config.transformation import AddressTransformationGroup
@@ -60,6 +61,26 @@ class Config(Group):
     auth: AuthGroup = Field(default_factory=AuthGroup)
     logging: LoggingGroup = Field(default_factory=LoggingGroup)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_groups(cls, value: Any) -> Any:
+        return without_empty_groups(cls, value)
+
+
+def without_empty_groups(model: type[BaseModel], value: Any) -> Any:
+    """``value`` without groups that hold nothing, as when all their keys are commented out."""
+    if not isinstance(value, dict):
+        return value
+    kept: dict[str, Any] = {}
+    for name, inner in value.items():
+        field = model.model_fields.get(name)
+        group = model_in(field.annotation) if field is not None else None
+        if group is None or field is None or is_row_list(field.annotation):
+            kept[name] = () if group is not None and inner is None else inner
+        elif inner is not None:
+            kept[name] = without_empty_groups(group, inner)
+    return kept
+
 
 def walk_organizations(
     organizations: tuple[Organization, ...],
@@ -72,8 +93,11 @@ def walk_organizations(
     while stack:
         path, unit = stack.pop()
         yield path, unit
-        for index in range(len(unit.children) - 1, -1, -1):
-            stack.append(((*path, "children", index), unit.children[index]))
+        last = len(unit.children) - 1
+        stack.extend(
+            ((*path, "children", last - index), child)
+            for index, child in enumerate(reversed(unit.children))
+        )
 
 
 def served_domains(config: Config) -> Iterator[Domain]:

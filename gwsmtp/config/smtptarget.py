@@ -93,6 +93,11 @@ class RelayTarget(SmtpTarget):
 class SmtpHost(SmtpTarget):
     """An organisation's own SMTP host: as a relay target, but lines pass whole by default."""
 
+    host: TargetHost = setting(
+        title="SMTP host",
+        description="Address or host name, with :PORT where it is not 25 (465 with security ssl).",
+        enforced=True,
+    )
     line_limit: LineLimit = setting(
         0,
         title="Line Limit",
