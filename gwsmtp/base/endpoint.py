@@ -84,13 +84,19 @@ class UnixEndpoint:
         return UnixEndpoint, (self.path,)
 
 
-def parse_endpoint(text: str, default_port: int, *, names: bool = False) -> Endpoint:
+def parse_endpoint(
+    text: str, default_port: int, *, names: bool = False, any_port: bool = False
+) -> Endpoint:
     """``ip``, ``ip:port``, ``[v6]:port`` or a bare IPv6 address; with ``names`` a host name too.
 
+    With ``any_port`` port 0 is good: to listen on whatever port the system has free.
     Raises ValueError with a sentence about what is wrong.
     """
     host, port_text = _split_port(text.strip())
-    port = default_port if port_text is None else _port(port_text)
+    if port_text == "0" and any_port:
+        port = 0
+    else:
+        port = default_port if port_text is None else _port(port_text)
     return Endpoint(_host(host, names), port)
 
 

@@ -139,7 +139,7 @@ def _listen(default_port: int) -> Any:
             return value
         if not isinstance(value, str):
             raise ValueError('must be an address in quotes, such as "0.0.0.0:25" or "[::1]:25"')
-        return parse_endpoint(value, default_port)
+        return parse_endpoint(value, default_port, any_port=True)
 
     return PlainValidator(parse)
 
