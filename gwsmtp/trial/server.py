@@ -19,6 +19,7 @@ from pathlib import Path
 
 import gevent
 from gevent import socket
+from gevent.event import Event
 from gevent.threadpool import ThreadPool
 
 from gwsmtp.base import replies
@@ -63,6 +64,7 @@ class TrialServer:
             folder, script or Script(), self._journal, ThreadPool(FILING_THREADS), host_domain
         )
         self._numbers = itertools.count(1)
+        self._stopped = Event()
         self._acceptor: gevent.Greenlet[[], None] | None = None
         self._sessions: dict[gevent.Greenlet[[], None], Conversation] = {}
 
@@ -83,8 +85,11 @@ class TrialServer:
 
     def stop(self, timeout_s: float = 5.0) -> None:
         """Stops accepting and ends all sessions; one that is filing a message may finish and
-        answer it, for at most ``timeout_s``.
+        answer it, for at most ``timeout_s``. A second call waits for the first.
         """
+        if self._shared.stopping:
+            self._stopped.wait(2 * timeout_s)
+            return
         self._shared.stopping = True
         if self._acceptor is not None:
             self._acceptor.kill()
@@ -95,6 +100,7 @@ class TrialServer:
         gevent.killall(list(running))
         self._shared.pool.kill()
         self._journal.close()
+        self._stopped.set()
 
     def _accept(self) -> None:
         while True:
