@@ -125,7 +125,7 @@ def mode_table(runs: Sequence[Run], mode: str) -> Table:
     """One mode, one row a system. Fits 80 columns: the spread may move to a second line."""
     table = plain_table(MODES[mode])
     table.add_column("system", no_wrap=True)
-    for heading in ("msg/s", "÷ sink", "gw + eng µs", "CPU µs", "÷ bare"):
+    for heading in ("msg/s", "÷ sink", "gw + eng", "CPU µs", "÷ bare"):
         table.add_column(heading, justify="right", overflow="fold")
     for system in systems_of(runs):
         gateway, engine = spread(runs, system, "gateway_us"), spread(runs, system, "engine_us")
@@ -182,7 +182,7 @@ def verdict(runs: Sequence[Run]) -> str:
         return ""
     met = "goal met" if change.median <= GOAL else "must met" if change.median <= MUST else "missed"
     return (
-        f"gateway: {change.median:.2f} times the CPU of {YARDSTICK} a message "
+        f"gateway: {change.median:.2f} times the CPU of {YARDSTICK} "
         f"(goal {GOAL}, must {MUST}): {met}"
     )
 
@@ -201,8 +201,8 @@ def print_report(
         console.print()
     share = noise(runs, processors)
     console.print(
-        "median (lowest–highest) of the rounds; ratios within each round, to smtp-sink by rate,\n"
-        "to bare_proxy by CPU; CPU a message of gateway (workers, master) + engine",
+        "median (lowest–highest) of the rounds; ratios are taken within each round;\n"
+        "÷ sink: rate to smtp-sink; ÷ bare: CPU a message to bare_proxy",
         highlight=False,
     )
     if share > NOISE_SHARE:
