@@ -52,15 +52,13 @@ from setproctitle import setproctitle
 
 TEST_STRING = b"X5O!P%@AP[4\\PZX54(P^)7CC)7}$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
 CHUNK = 65536
-BOOT_SECONDS = 20
-BACKLOG = 1024
+BOOT_SECONDS, BACKLOG = 20, 1024
 PR_SET_PDEATHSIG = 1
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGALRM, signal.SIGCHLD}  # end the master
 READ, WRITE = 1, 2  # what a loop watcher watches for
 END_OF_DATA = b"\r\n.\r\n"
 
-MAX_TOTAL = 256
-MAX_PER_CLIENT = 256
+MAX_TOTAL = MAX_PER_CLIENT = 256
 TABLE_ROWS = 65536
 TABLE_SIZE = 8 + 4 * TABLE_ROWS  # one 8-byte total, then a 4-byte live count per client row
 
@@ -325,8 +323,8 @@ def run_engine(listener: socket.socket) -> None:
 
 def judge(request: dict[str, Any]) -> dict[str, Any]:
     """The engine's answer to one request."""
-    is_clean = request["body"].find(TEST_STRING) < 0
-    return {"id": request["id"], "verdict": "accept" if is_clean else "reject"}
+    clean = request["body"].find(TEST_STRING) < 0
+    return {"id": request["id"], "verdict": "accept" if clean else "reject"}
 
 
 def run_worker(number: int, worker: Callable[[], Worker], ready_fd: int) -> None:
