@@ -11,7 +11,13 @@ the two is the price of being a gateway.
     bench/bare_proxy.py --next-hop 127.0.0.1:2600 --ready-fd 1
 
 One JSON line ``{"listen": ["127.0.0.1:PORT"], "pid": PID}`` goes to the ready descriptor once all
-processes serve. TERM or INT ends it, and after ``--lifetime`` seconds it ends by itself.
+processes serve. TERM, INT or ALRM ends it.
+
+Seen on a 2-core machine whose smtp-sink alone takes 5,500–6,500 messages a second in new sessions
+and 15,000 persistent (20 sessions, 4,096 octets): 320–340 and 140–160 µs of CPU a message, about
+half of it in the kernel's send. Left out, as no plain gevent: greenlets that serve one connection
+after another save 30–45 µs a session (Python maps and unmaps 16 KiB for each new greenlet). How
+many of few persistent sessions a worker gets is chance: their rate wanders more than their CPU.
 
 Limits: a yardstick, never a mail server. Anything but the dialogue of a well-behaved client whose
 lines arrive whole ends the connection; a next hop that does not answer as expected is a 451.
@@ -46,15 +52,13 @@ from setproctitle import setproctitle
 
 TEST_STRING = b"X5O!P%@AP[4\\PZX54(P^)7CC)7}$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
 CHUNK = 65536
-BOOT_SECONDS = 20
-BACKLOG = 1024
+BOOT_SECONDS, BACKLOG = 20, 1024
 PR_SET_PDEATHSIG = 1
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGALRM, signal.SIGCHLD}  # end the master
 READ, WRITE = 1, 2  # what a loop watcher watches for
 END_OF_DATA = b"\r\n.\r\n"
 
-MAX_TOTAL = 256
-MAX_PER_CLIENT = 256
+MAX_TOTAL = MAX_PER_CLIENT = 256
 TABLE_ROWS = 65536
 TABLE_SIZE = 8 + 4 * TABLE_ROWS  # one 8-byte total, then a 4-byte live count per client row
 
@@ -199,8 +203,7 @@ class Hop:
         """The final lines of ``count`` replies."""
         data = b""
         while True:
-            chunk = self.wire.read()
-            if not chunk:
+            if not (chunk := self.wire.read()):
                 raise ConnectionResetError("next hop closed")
             data += chunk
             finals = [line for line in data.split(b"\r\n")[:-1] if line[3:4] != b"-"]
@@ -273,8 +276,7 @@ class Worker:
         """The message with its final dot, exactly as it came: stuffing stays for the next hop."""
         data = client.read()
         while not (data.endswith(END_OF_DATA) or data == b".\r\n"):
-            more = client.read()
-            if not more:
+            if not (more := client.read()):
                 raise ConnectionResetError("client closed in DATA")
             data += more
         return data
@@ -321,8 +323,8 @@ def run_engine(listener: socket.socket) -> None:
 
 def judge(request: dict[str, Any]) -> dict[str, Any]:
     """The engine's answer to one request."""
-    is_clean = request["body"].find(TEST_STRING) < 0
-    return {"id": request["id"], "verdict": "accept" if is_clean else "reject"}
+    clean = request["body"].find(TEST_STRING) < 0
+    return {"id": request["id"], "verdict": "accept" if clean else "reject"}
 
 
 def run_worker(number: int, worker: Callable[[], Worker], ready_fd: int) -> None:
@@ -356,7 +358,6 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--next-hop", required=True, metavar="HOST:PORT")
     parser.add_argument("--ready-fd", type=int, default=1, help="where the JSON line goes (1)")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--lifetime", type=int, default=900, help="seconds until it ends (900)")
     return parser.parse_args(arguments)
 
 
@@ -365,7 +366,6 @@ def main(arguments: list[str]) -> int:
     options = parse(arguments)
     host, _, port = options.next_hop.rpartition(":")
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # waited for below
-    signal.alarm(options.lifetime)
     listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
     listener.setblocking(False)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by each accept

@@ -213,7 +213,12 @@ def settings_of(plan: Plan) -> dict[str, object]:
     metavar="SECONDS",
     help="Sample one worker of the last system with py-spy instead of measuring.",
 )
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write every run and the summary to this file.",
+)
 def main(
     quick: bool,
     pairs: int | None,
@@ -241,7 +246,7 @@ def main(
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
-    console = Console() if sys.stdout.isatty() else Console(width=120)
+    console = Console() if sys.stdout.isatty() else Console(width=110)
     try:
         work(plan, profile, json_file, console)
     except (ProgramFailed, RunFailed, TreeChanged, spy.SpyMissing, LookupError) as error:

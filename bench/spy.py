@@ -44,7 +44,7 @@ def start_spy(pid: int, seconds: int, output: Path) -> subprocess.Popen[bytes]:
     """Starts sampling a process; py-spy ends by itself after ``seconds``."""
     argv = [find_spy(), "record", "--format", "raw", "--output", str(output)]
     argv += ["--rate", str(SAMPLES_PER_SECOND), "--duration", str(seconds), "--pid", str(pid)]
-    # py-spy shows "file:line" by default; --function merges the lines of one function.
+    # py-spy shows "file:line" by default; one line a function, named with its first line.
     argv += ["--function", "--nonblocking"]
     return subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
