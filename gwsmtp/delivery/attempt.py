@@ -219,35 +219,21 @@ class _Attempt:
 
     def _transact(self) -> Result | None:
         """The transaction up to its end; None when the client vanished before the dot."""
-        replied = self._exchange(self._commands())
-        letter = self._letter
-        if not self._connection.is_fresh:
-            reset = next(replied)
+        connection, letter = self._connection, self._letter
+        command_s = self._delivery._pool.timeouts.command_s
+        heard = connection.exchange(self._commands(), self._seconds(command_s))
+        if not connection.is_fresh:
+            reset = heard.pop(0)
             if reset.code != 250:
-                raise HopFailure(f"{self._connection.host}: RSET answered {reset}")
-        sender_reply = next(replied)
-        recipient_replies = [next(replied) for _ in letter.recipients]
-        data_reply = next(replied, None)
-        verdict = self._before_data(sender_reply, recipient_replies)
-        if data_reply is None and verdict is None:
-            data_reply = next(self._exchange([b"DATA\r\n"]))
-        self._must_drop = data_reply is not None and data_reply.code in (354, 421)
+                raise HopFailure(f"{connection.host}: RSET answered {reset}")
+        asked = len(letter.recipients) + 1
+        verdict = self._before_data(heard[0], heard[1:asked])
+        if len(heard) == asked and verdict is None:
+            heard += connection.exchange([b"DATA\r\n"], self._seconds(command_s))
+        self._must_drop = heard[-1].code in (354, 421)
         if verdict is not None:
             return verdict
-        if data_reply is None or data_reply.code != 354:
-            return self._refusal(data_reply or sender_reply)
-        return self._send_body()
-
-    def _exchange(self, commands: list[bytes]) -> Iterator[HopReply]:
-        """The replies to ``commands``: one write where the host pipelines, else one by one."""
-        connection = self._connection
-        limit_s = self._delivery._pool.timeouts.command_s
-        if connection.can_pipeline:
-            connection.send(b"".join(commands), self._seconds(limit_s))
-        for command in commands:
-            if not connection.can_pipeline:
-                connection.send(command, self._seconds(limit_s))
-            yield connection.read(self._seconds(limit_s), command[:4].decode("ascii").strip())
+        return self._send_body() if heard[-1].code == 354 else self._refusal(heard[-1])
 
     def _before_data(self, sender: HopReply, recipients: list[HopReply]) -> Result | None:
         """The result where MAIL and RCPT already decide; None to go on to DATA."""

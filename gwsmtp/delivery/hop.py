@@ -4,12 +4,11 @@ Blocks the calling greenlet only. Every failure is HopFailure with a cause for t
 the connection is closed. The peer is not trusted (see ``protocol.client``).
 """
 
-from gevent import socket
-
 from gwsmtp.base.errors import GatewayError, PeerTimeout, RemoteProtocolError
 from gwsmtp.directory.domains import SmtpHost
 from gwsmtp.net.deadline import Deadline
 from gwsmtp.net.dial import Dialer
+from gwsmtp.net.wire import Wire, plain
 from gwsmtp.protocol.client import HopReply, ReplyReader, offered_extensions
 
 
@@ -37,9 +36,8 @@ class HopConnection:
     """An open dialogue with ``host``. ``opened_at`` and ``idle_since`` are monotonic seconds."""
 
     __slots__ = (
-        "_deadline",
         "_reader",
-        "_sock",
+        "_wire",
         "extensions",
         "host",
         "idle_since",
@@ -49,11 +47,10 @@ class HopConnection:
         "refusals",
     )
 
-    def __init__(self, host: SmtpHost, sock: socket.socket, opened_at: float) -> None:
+    def __init__(self, host: SmtpHost, wire: Wire, opened_at: float) -> None:
         self.host = host
-        self._sock = sock
+        self._wire = wire
         self._reader = ReplyReader()
-        self._deadline = Deadline()
         self.extensions: dict[str, str] = {}
         self.opened_at = opened_at
         self.idle_since = opened_at
@@ -73,38 +70,52 @@ class HopConnection:
 
     def send(self, data: bytes, seconds: float) -> None:
         """Writes octets; the host must take them within ``seconds``."""
-        self._deadline.arm(seconds, "write to next hop")
         try:
-            self._sock.sendall(data)
+            self._wire.write(data, seconds, "write to next hop")
         except (OSError, PeerTimeout) as e:
             self.drop()
             raise HopFailure(f"{self.host}: {e}") from e
-        finally:
-            self._deadline.disarm()
 
     def read(self, seconds: float, phase: str) -> HopReply:
         """The next reply, within ``seconds`` as a whole, however slowly it drips."""
-        reply = None
         try:
             reply = self._reader.next_reply()
-            if reply is not None:
-                return reply
-            self._deadline.arm(seconds, f"reply to {phase}")
-            while reply is None:
-                data = self._sock.recv(16384)
-                if not data:
-                    raise HopFailure(f"{self.host}: closed the connection before reply to {phase}")
-                self._reader.feed(data)
-                reply = self._reader.next_reply()
+            if reply is None:
+                reply = self._wait_for_reply(seconds, phase)
         except HopFailure:
             self.drop()
             raise
         except (OSError, PeerTimeout, RemoteProtocolError) as e:
             self.drop()
             raise HopFailure(f"{self.host}: {e} (reply to {phase})") from e
-        finally:
-            self._deadline.disarm()
         return reply
+
+    def _wait_for_reply(self, seconds: float, phase: str) -> HopReply:
+        wire, reader, reply = self._wire, self._reader, None
+        wire.deadline.arm(seconds, "next hop")
+        try:
+            while reply is None:
+                data = wire.read()
+                if not data:
+                    raise HopFailure(f"{self.host}: closed the connection before reply to {phase}")
+                reader.feed(data)
+                reply = reader.next_reply()
+        finally:
+            wire.deadline.disarm()
+        return reply
+
+    def exchange(self, commands: list[bytes], seconds: float) -> list[HopReply]:
+        """The replies to ``commands``, each within ``seconds``: one write where the host
+        pipelines, else one command after the other.
+        """
+        if self.can_pipeline:
+            self.send(b"".join(commands), seconds)
+            return [self.read(seconds, command[:4].decode("ascii")) for command in commands]
+        heard = []
+        for command in commands:
+            self.send(command, seconds)
+            heard.append(self.read(seconds, command[:4].decode("ascii")))
+        return heard
 
     def greet(self, helo_name: str, seconds: float) -> None:
         """EHLO, or HELO where the host knows no EHLO (RFC 5321 3.2)."""
@@ -121,18 +132,12 @@ class HopConnection:
 
     def quit(self) -> None:
         """Says QUIT without waiting for the answer, and closes."""
-        self._deadline.close()
-        try:
-            self._sock.setblocking(False)
-            self._sock.send(b"QUIT\r\n")
-        except OSError:
-            pass
-        self._sock.close()
+        self._wire.write_nowait(b"QUIT\r\n")
+        self._wire.close()
 
     def drop(self) -> None:
         """Closes without a word: never a dot, never a QUIT (DESIGN, One message, 7)."""
-        self._deadline.close()
-        self._sock.close()
+        self._wire.close()
 
 
 def open_connection(
@@ -169,7 +174,7 @@ def _connect(
         raise HopFailure(f"{host}: cannot connect to {address}: {e}") from e
     finally:
         deadline.close()
-    connection = HopConnection(host, sock, now)
+    connection = HopConnection(host, Wire(plain(sock)), now)
     greeting = connection.read(timeouts.connect_s, "connect")
     if greeting.code != 220:
         connection.drop()

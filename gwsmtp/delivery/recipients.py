@@ -149,7 +149,7 @@ class RecipientVerifier:
         commands = [] if connection.is_fresh else [b"RSET\r\n"]
         commands.append(b"MAIL FROM:<>\r\n")
         commands.extend(f"RCPT TO:<{mailbox.text}>\r\n".encode("ascii") for mailbox in group)
-        heard = self._exchange(connection, commands)
+        heard = connection.exchange(commands, self._pool.timeouts.command_s)
         if not connection.is_fresh:
             if heard[0].code != 250:
                 raise HopFailure(f"{connection.host}: RSET answered {heard[0]}")
@@ -161,17 +161,6 @@ class RecipientVerifier:
         if not heard[0].is_positive:
             raise HopFailure(f"{connection.host}: MAIL FROM:<> answered {heard[0]}", is_busy=True)
         return [self._answer(connection, reply) for reply in heard[1:]]
-
-    def _exchange(self, connection: HopConnection, commands: list[bytes]) -> list[HopReply]:
-        seconds = self._pool.timeouts.command_s
-        heard: list[HopReply] = []
-        if connection.can_pipeline:
-            connection.send(b"".join(commands), seconds)
-        for command in commands:
-            if not connection.can_pipeline:
-                connection.send(command, seconds)
-            heard.append(connection.read(seconds, f"call-out {command[:4].decode('ascii')}"))
-        return heard
 
     def _answer(self, connection: HopConnection, reply: HopReply) -> Reply | None:
         if reply.is_positive:

@@ -4,15 +4,17 @@ The listener is non-blocking and shared by all workers; who loses the race for a
 EAGAIN and goes on. Called by the event loop: nothing here waits.
 """
 
+import _socket
 import errno
 import logging
 import socket as std_socket
 from collections.abc import Callable
 from typing import Final
 
-from gevent import get_hub, socket
+from gevent import get_hub
 
 from gwsmtp.base.peer import Peer, peer_of
+from gwsmtp.net.wire import Wire
 
 log = logging.getLogger(__name__)
 
@@ -20,13 +22,15 @@ _READ: Final = 1
 EXHAUSTED_PAUSE_S: Final = 0.1
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
-Handler = Callable[[socket.socket, Peer], None]
+Handler = Callable[[Wire, Peer], None]
 
 
 class Acceptor:
     """Watches one listening socket; ``handler`` is called with each new connection."""
 
     def __init__(self, listener: std_socket.socket, handler: Handler) -> None:
+        # What is accepted inherits it: one system call a connection less.
+        listener.setsockopt(std_socket.IPPROTO_TCP, std_socket.TCP_NODELAY, 1)
         self._listener = listener
         self._handler = handler
         self._loop = get_hub().loop
@@ -45,24 +49,22 @@ class Acceptor:
         self._watcher.stop()
 
     def _accept(self) -> None:
+        listener = self._listener
         try:
-            fd, address = self._listener._accept()  # type: ignore[attr-defined]
+            fd, address = listener._accept()  # type: ignore[attr-defined]
         except BlockingIOError:
             return
         except OSError as e:
             if e.errno in _EXHAUSTED:
                 self._rest(e)
             return  # anything else: the client has gone again (ECONNABORTED and its like)
-        sock = socket.socket(
-            self._listener.family, self._listener.type, self._listener.proto, fileno=fd
-        )
+        sock = _socket.socket(listener.family, listener.type, listener.proto, fileno=fd)
         try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            peer = peer_of(address)
+            wire, peer = Wire(sock), peer_of(address)
         except (OSError, ValueError, IndexError):
             sock.close()
             return
-        self._handler(sock, peer)
+        self._handler(wire, peer)
 
     def _rest(self, error: OSError) -> None:
         """Out of descriptors or memory: trying again at once would burn the processor."""

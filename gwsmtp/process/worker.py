@@ -9,11 +9,11 @@ from typing import cast
 
 import gevent
 import gevent.event
-from gevent import socket
 
 from gwsmtp.base.peer import Peer
 from gwsmtp.config.root import Config
 from gwsmtp.limits.slots import Gauge
+from gwsmtp.net.wire import Wire
 from gwsmtp.process.acceptor import Acceptor
 from gwsmtp.process.child import Child
 from gwsmtp.process.context import ChildContext
@@ -36,9 +36,9 @@ class Worker:
         self._is_draining = False
         self._idle = gevent.event.Event()
 
-    def take(self, sock: socket.socket, peer: Peer) -> None:
+    def take(self, wire: Wire, peer: Peer) -> None:
         """A new connection: its session begins in a greenlet of its own."""
-        session = Session(self._services, sock, peer, PLAIN)
+        session = Session(self._services, wire, peer, PLAIN)
         self._sessions.add(session)
         self._child.slot.gauges[Gauge.SESSIONS] = len(self._sessions)
         gevent.spawn(self._run, session)

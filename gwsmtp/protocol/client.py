@@ -7,7 +7,6 @@ RemoteProtocolError, after which the connection is of no more use.
 Deviations: a reply line may end with a bare LF (old hosts), and a code's text may be missing.
 """
 
-import re
 from typing import Final
 
 from gwsmtp.base.errors import RemoteProtocolError
@@ -16,17 +15,25 @@ from gwsmtp.base.reply import Reply, enhanced_code, passed_on
 MAX_LINE_OCTETS: Final = 4096
 """RFC 5321 4.5.3.1.5 says 512; hosts in the field exceed it."""
 MAX_LINES: Final = 200
-_LINE: Final = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
+_MARKS: Final = frozenset({b" ", b"-", b""})
+_CR: Final = 13
 
 
 class HopReply:
-    """What a next hop said: ``code`` and the text of its lines, codes taken off."""
+    """What a next hop said: ``code`` and its lines, codes taken off; text is decoded when asked
+    for, which for most replies nobody does.
+    """
 
-    __slots__ = ("code", "lines")
+    __slots__ = ("_raw", "code")
 
-    def __init__(self, code: int, lines: list[str]) -> None:
+    def __init__(self, code: int, raw: list[bytes]) -> None:
         self.code = code
-        self.lines = lines
+        self._raw = raw
+
+    @property
+    def lines(self) -> list[str]:
+        """The text of its lines."""
+        return [line.decode("utf-8", "replace") for line in self._raw]
 
     @property
     def is_positive(self) -> bool:
@@ -59,38 +66,47 @@ class HopReply:
 class ReplyReader:
     """Cuts a next hop's octets into replies; one object per connection."""
 
-    __slots__ = ("_data", "_lines")
+    __slots__ = ("_data", "_lines", "_position")
 
     def __init__(self) -> None:
         self._data = b""
-        self._lines: list[str] = []
+        self._position = 0
+        self._lines: list[bytes] = []
 
     @property
     def has_leftover(self) -> bool:
         """Whether octets were read that belong to no reply taken yet."""
-        return bool(self._data or self._lines)
+        return self._position < len(self._data) or bool(self._lines)
 
     def feed(self, data: bytes) -> None:
         """Takes octets from the next hop."""
-        self._data = self._data + data if self._data else data
+        if self._position < len(self._data):
+            data = self._data[self._position :] + data
+        self._data = data
+        self._position = 0
 
     def next_reply(self) -> HopReply | None:
         """The next complete reply, None when more input is needed; raises RemoteProtocolError."""
+        data = self._data
         while True:
-            end = self._data.find(b"\n")
-            if end < 0 or end > MAX_LINE_OCTETS:
-                if len(self._data) > MAX_LINE_OCTETS:
+            start = self._position
+            end = data.find(b"\n", start)
+            if end < 0 or end - start > MAX_LINE_OCTETS:
+                if len(data) - start > MAX_LINE_OCTETS:
                     raise RemoteProtocolError(f"a reply line of over {MAX_LINE_OCTETS} octets")
                 return None
-            line = self._data[:end]
-            self._data = self._data[end + 1 :]
-            match = _LINE.fullmatch(line[:-1] if line[-1:] == b"\r" else line)
-            if match is None:
+            self._position = end + 1
+            line = data[start : end - 1 if data[end - 1] == _CR else end]
+            code, mark = line[:3], line[3:4]
+            if len(code) < 3 or not code.isdigit() or not b"2" <= code < b"6" or mark not in _MARKS:
                 raise RemoteProtocolError(f"no reply: {line[:80]!r}")
-            self._lines.append((match.group(3) or b"").decode("utf-8", "replace"))
-            if match.group(2) != b"-":
+            if mark != b"-":
+                if not self._lines:
+                    return HopReply(int(code), [line[4:]])
                 lines, self._lines = self._lines, []
-                return HopReply(int(match.group(1)), lines)
+                lines.append(line[4:])
+                return HopReply(int(code), lines)
+            self._lines.append(line[4:])
             if len(self._lines) >= MAX_LINES:
                 raise RemoteProtocolError(f"a reply of over {MAX_LINES} lines")
 

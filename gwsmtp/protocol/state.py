@@ -16,11 +16,11 @@ ends the transaction whatever it says (RFC 5321 4.1.1.4). RSET and a second EHLO
 Any reply that closes leads to CLOSED, where nothing is parsed any more.
 """
 
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import Final
 
 
-class State(Enum):
+class State(IntEnum):
     """Where a session stands; see the module's drawing."""
 
     GREETING = auto()
@@ -32,7 +32,7 @@ class State(Enum):
     CLOSED = auto()
 
 
-class Verb(Enum):
+class Verb(IntEnum):
     """What a reply answers. END is the end of data, INVALID anything refused for its form."""
 
     GREETING = auto()

@@ -10,10 +10,9 @@ reply (seen 50 of 50).
 """
 
 import logging
-import os
 from typing import Final
 
-from gevent import get_hub, monkey, socket
+from gevent import get_hub
 
 from gwsmtp.base import replies
 from gwsmtp.base.audit import SessionEnded
@@ -21,7 +20,7 @@ from gwsmtp.base.errors import GatewayError, LocalProtocolError, PeerTimeout
 from gwsmtp.base.peer import Peer
 from gwsmtp.base.reply import Reply
 from gwsmtp.base.stage import Stage
-from gwsmtp.net.deadline import Deadline
+from gwsmtp.net.wire import Wire
 from gwsmtp.protocol import events
 from gwsmtp.protocol.server import ServerProtocol
 from gwsmtp.protocol.state import State
@@ -31,15 +30,9 @@ from gwsmtp.session.transaction import Transaction
 
 log = logging.getLogger(__name__)
 
-READ_OCTETS: Final = 65536
 LINGER_S: Final = 2.0
 LINGER_OCTETS: Final = 65536
 PATIENCE_FOR_GROUP_S: Final = 1.0
-
-# The real poll: gevent's would switch greenlets, and this one is asked with a timeout of zero.
-_poll = monkey.get_original("select", "poll")
-_READABLE: Final = 0x01
-_HUNG_UP: Final = 0x10 | 0x08  # POLLHUP and POLLERR, reported without being asked for
 
 
 class _Draining(GatewayError):
@@ -51,12 +44,11 @@ class Session:
 
     __slots__ = (
         "_commands_since_message",
-        "_deadline",
         "_early",
         "_is_draining",
         "_is_reading",
-        "_sock",
         "_started",
+        "_wire",
         "helo",
         "peer",
         "protocol",
@@ -68,7 +60,7 @@ class Session:
         "transaction",
     )
 
-    def __init__(self, services: Services, sock: socket.socket, peer: Peer, listener: str) -> None:
+    def __init__(self, services: Services, wire: Wire, peer: Peer, listener: str) -> None:
         self.services = services
         self.peer = peer
         self.session_id = services.ids.make()
@@ -78,8 +70,7 @@ class Session:
         self.stage = Stage.CONNECT
         self.helo = ""
         self.trace = ""
-        self._sock = sock
-        self._deadline = Deadline()
+        self._wire = wire
         self._started = services.clock.monotonic()
         self._is_draining = False
         self._is_reading = False
@@ -118,7 +109,7 @@ class Session:
         """The worker is going down: ends now if idle, else at the next command boundary."""
         self._is_draining = True
         if self._is_reading and self._is_idle:
-            self._deadline.interrupt(_Draining())
+            self._wire.deadline.interrupt(_Draining())
 
     @property
     def _is_idle(self) -> bool:
@@ -131,12 +122,13 @@ class Session:
         protocol, timeouts, summary = self.protocol, self.services.timeouts, self.summary
         protocol.reply(self.services.greeting)
         self._flush()
-        self._deadline.arm(timeouts.connection_s, "first command")
+        wire, deadline = self._wire, self._wire.deadline
+        deadline.arm(timeouts.connection_s, "first command")
         while True:
             self._is_reading = True
-            data = self._sock.recv(READ_OCTETS)
+            data = wire.read()
             self._is_reading = False
-            self._deadline.disarm()
+            deadline.disarm()
             if not data:
                 summary.reason = summary.reason or "closed by client"
                 return
@@ -184,28 +176,27 @@ class Session:
         deadline where it was; row 40 restarts on any octet.
         """
         timeouts, transaction = self.services.timeouts, self.transaction
+        deadline = self._wire.deadline
         if self.protocol.state is State.PAYLOAD:
             if transaction is not None and transaction.received_octets:
-                self._deadline.arm(timeouts.payload_s, "message data")
+                deadline.arm(timeouts.payload_s, "message data")
             elif has_progress:
-                self._deadline.arm(timeouts.data_command_s, "start of message data")
+                deadline.arm(timeouts.data_command_s, "start of message data")
             else:
-                self._deadline.rearm()
+                deadline.rearm()
         elif not has_progress:
-            self._deadline.rearm()
+            deadline.rearm()
         elif self.protocol.state is State.RCPT:
-            self._deadline.arm(timeouts.data_command_s, "DATA command")
+            deadline.arm(timeouts.data_command_s, "DATA command")
         else:
-            self._deadline.arm(timeouts.command_s, "command")
+            deadline.arm(timeouts.command_s, "command")
 
     def _flush(self) -> None:
         data = self.protocol.take_output()
         if data:
             self.summary.bytes_out += len(data)
             # A client that does not take our octets within row 38's time is gone.
-            self._deadline.arm(self.services.timeouts.command_s, "client taking a reply")
-            self._sock.sendall(data)
-            self._deadline.disarm()
+            self._wire.write(data, self.services.timeouts.command_s, "client taking a reply")
 
     # For the stages ------------------------------------------------------------------------
 
@@ -228,24 +219,13 @@ class Session:
         data = self.protocol.take_output()
         if not data:
             return
-        try:
-            sent = os.write(self._sock.fileno(), data)
-        except OSError:
-            sent = 0
+        sent = self._wire.write_nowait(data)
         self.summary.bytes_out += sent
         self.protocol.put_back(data[sent:])
 
     def is_client_gone(self) -> bool:
-        """Whether the client's side is reset or closed in both directions; a mere end of file is
-        a half-close (DESIGN, One message, 8). Does not block.
-        """
-        return bool(self._poll(0) & _HUNG_UP)
-
-    def _poll(self, events_wanted: int) -> int:
-        poll = _poll()
-        poll.register(self._sock.fileno(), events_wanted)
-        found = poll.poll(0)
-        return int(found[0][1]) if found else 0
+        """Whether the client's side is reset, or closed in both directions. Does not block."""
+        return self._wire.is_gone()
 
     def commit(self) -> None:
         """A message was answered: reports it, counts it and forgets its transaction."""
@@ -276,17 +256,16 @@ class Session:
             pass
 
     def _close(self) -> None:
-        sock = self._sock
+        wire = self._wire
         try:
             # After QUIT nothing is to come, and lingering would cost a wait; unless it has come.
-            if self.summary.reason != "quit" or self._poll(_READABLE):
-                sock.shutdown(socket.SHUT_WR)
-                self._deadline.arm(LINGER_S, "close")
+            if self.summary.reason != "quit" or wire.has_input():
+                wire.end_writing()
+                wire.deadline.arm(LINGER_S, "close")
                 left = LINGER_OCTETS
-                while left > 0 and (data := sock.recv(min(left, READ_OCTETS))):
+                while left > 0 and (data := wire.read(left)):
                     left -= len(data)
         except (OSError, PeerTimeout, _Draining):
             pass
         finally:
-            self._deadline.close()
-            sock.close()
+            wire.close()

@@ -167,9 +167,9 @@ def test_refused_at_delivery_turns_the_answer(tmp_path: Path, verifier: Recipien
     with hop(tmp_path) as next_hop:
         here = domain(next_hop.host)
         verifier.ask(here, box("a"))
-        verifier.refused_at_delivery("a@example.test", HopReply(554, ["5.7.1 content"]))
+        verifier.refused_at_delivery("a@example.test", HopReply(554, [b"5.7.1 content"]))
         assert verifier.cached(here, box("a")) is replies.RECIPIENT_OK
-        verifier.refused_at_delivery("a@example.test", HopReply(550, ["5.1.1 gone"]))
+        verifier.refused_at_delivery("a@example.test", HopReply(550, [b"5.1.1 gone"]))
         assert verifier.cached(here, box("a")) is replies.UNKNOWN_MAILBOX
 
 
@@ -183,16 +183,16 @@ def test_rules_that_ask_nobody(verifier: RecipientVerifier) -> None:
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
-        (HopReply(550, ["5.1.1 x"]), True),
-        (HopReply(550, ["no such user"]), True),
-        (HopReply(551, ["5.1.6 moved"]), True),
-        (HopReply(553, ["5.1.3 x"]), True),
-        (HopReply(550, ["5.4.1 access denied"]), True),
-        (HopReply(551, ["5.4.1 x"]), False),
-        (HopReply(550, ["5.7.1 policy"]), False),
-        (HopReply(554, ["5.1.1 x"]), False),
-        (HopReply(552, ["5.2.2 full"]), False),
-        (HopReply(450, ["4.1.1 x"]), False),
+        (HopReply(550, [b"5.1.1 x"]), True),
+        (HopReply(550, [b"no such user"]), True),
+        (HopReply(551, [b"5.1.6 moved"]), True),
+        (HopReply(553, [b"5.1.3 x"]), True),
+        (HopReply(550, [b"5.4.1 access denied"]), True),
+        (HopReply(551, [b"5.4.1 x"]), False),
+        (HopReply(550, [b"5.7.1 policy"]), False),
+        (HopReply(554, [b"5.1.1 x"]), False),
+        (HopReply(552, [b"5.2.2 full"]), False),
+        (HopReply(450, [b"4.1.1 x"]), False),
     ],
 )
 def test_what_means_unknown(reply: HopReply, expected: bool) -> None:

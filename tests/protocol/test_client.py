@@ -66,9 +66,9 @@ def test_leftover_is_seen() -> None:
 
 
 def test_kinds_of_reply() -> None:
-    assert HopReply(250, ["2.0.0 ok"]).is_positive
-    assert HopReply(451, ["4.3.0 later"]).is_temporary
-    refusal = HopReply(550, ["5.7.1 no", "5.7.1 never"])
+    assert HopReply(250, [b"2.0.0 ok"]).is_positive
+    assert HopReply(451, [b"4.3.0 later"]).is_temporary
+    refusal = HopReply(550, [b"5.7.1 no", b"5.7.1 never"])
     assert refusal.is_permanent
     assert refusal.enhanced == "5.7.1"
     assert str(refusal.as_ours()) == "550 5.7.1 no never"
@@ -76,5 +76,5 @@ def test_kinds_of_reply() -> None:
 
 
 def test_extensions_of_an_ehlo_reply() -> None:
-    reply = HopReply(250, ["host", "SIZE 1000", "pipelining"])
+    reply = HopReply(250, [b"host", b"SIZE 1000", b"pipelining"])
     assert offered_extensions(reply) == {"SIZE": "1000", "PIPELINING": ""}

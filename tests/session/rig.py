@@ -18,6 +18,7 @@ from gwsmtp.delivery.attempt import InlineDelivery
 from gwsmtp.delivery.recipients import RecipientVerifier
 from gwsmtp.directory.domains import Directory, HostedDomain, RecipientRule, SmtpHost
 from gwsmtp.net.offload import Offload
+from gwsmtp.net.wire import Wire, plain
 from gwsmtp.protocol.extensions import Offer
 from gwsmtp.scan.outcome import Action, ScanOutcome, ScanRequest
 from gwsmtp.session.services import (
@@ -109,7 +110,7 @@ class Rig:
         """A client whose session has begun; its greeting is still to be read."""
         client = Client(self.address)
         sock, address = self._listener.accept()
-        session = Session(self.services(), sock, peer_of(address), "plain")
+        session = Session(self.services(), Wire(plain(sock)), peer_of(address), "plain")
         self.sessions.append(session)
         self._greenlets.append(gevent.spawn(session.run))
         return client
