@@ -3,7 +3,6 @@
 import os
 import select
 import signal
-import time
 from pathlib import Path
 
 import click
@@ -51,10 +50,9 @@ def command(config_path: Path, now: bool, timeout: float | None) -> int:
         if not master.is_alive:
             return ExitCode.OK
         signal.pidfd_send_signal(fd, signal.SIGINT if now else signal.SIGTERM)
-        deadline = time.monotonic() + timeout
         poll = select.poll()
         poll.register(fd, select.POLLIN)
-        if poll.poll(max(deadline - time.monotonic(), 0) * 1000):
+        if poll.poll(timeout * 1000):
             return ExitCode.OK
     except PermissionError:
         click.echo(f"gwsmtp: not allowed to signal process {master.pid}", err=True)

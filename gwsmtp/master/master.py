@@ -31,6 +31,7 @@ from gwsmtp.base import logs, procid
 from gwsmtp.base.clock import SystemClock
 from gwsmtp.base.errors import HaltMaster, TableError
 from gwsmtp.base.exitcodes import ExitCode
+from gwsmtp.base.logs import quoted
 from gwsmtp.base.seams import Clock
 from gwsmtp.limits.arena import Table, create_table
 from gwsmtp.limits.slots import Role, free_dead
@@ -117,7 +118,8 @@ class Master:
                 raise
             log.info("event=stopped pid=%d", self._id[0])
         except HaltMaster as halt:
-            log.error("event=halted code=%d reason=%s", halt.exit_code, logs.quoted(halt.reason))
+            if self._log_fd != 2:  # there the command line says it
+                log.error("event=halted code=%d reason=%s", halt.exit_code, quoted(halt.reason))
             raise
         finally:
             self._close()
@@ -135,10 +137,10 @@ class Master:
         os.umask(0o027)
         make_directories(config.paths, self._account)
         self._open_log()
-        self._warn_about_privileges()
         self._pidfile.acquire()
         self._bind()
         table = self._open_table()
+        self._warn_about_privileges()
         listeners.raise_file_limit(config.server.max_inbound_connections)
         self._signals.open()
         self._lifeline_read, self._lifeline_write = os.pipe2(os.O_CLOEXEC)
@@ -171,10 +173,10 @@ class Master:
 
     def _warn_about_privileges(self) -> None:
         if os.geteuid() == 0 and self._account is None:
-            log.warning("event=privileged note=%s", logs.quoted("workers.user is not set"))
+            log.warning("event=privileged note=%s", quoted("workers.user is not set"))
         elif os.geteuid() != 0 and self._account and self._account.uid != os.geteuid():
             log.warning(
-                "event=unprivileged note=%s", logs.quoted("not root, so workers.user is not used")
+                "event=unprivileged note=%s", quoted("not root, so workers.user is not used")
             )
 
     def _bind(self) -> None:
@@ -201,7 +203,7 @@ class Master:
             raise HaltMaster(ExitCode.CANNOT_CREATE, str(error)) from error
         self._table = table
         if table.set_aside:
-            log.warning("event=table_set_aside reason=%s", logs.quoted(table.set_aside))
+            log.warning("event=table_set_aside reason=%s", quoted(table.set_aside))
         self._generation = table.generation + 1
         table.lead(self._id, self._generation)
         free_dead(table, procid.is_alive, self._id)
@@ -277,7 +279,7 @@ class Master:
         self._set_title("ready")
         log.info("event=ready pid=%d listen=%s", ready.pid, ",".join(listen) or "-")
         if trial:
-            note = logs.quoted("for trying out only, this is no mail store")
+            note = quoted("for trying out only, this is no mail store")
             log.warning("event=trial_next_hop listen=%s note=%s", trial[0], note)
         notify(f"READY=1\nMAINPID={ready.pid}")
         if self._options.ready_fd >= 0:

@@ -169,7 +169,7 @@ def test_killed_worker_is_replaced_in_its_slot_and_its_totals_stay(gateway: Gate
 
 
 def test_hanging_worker_is_aborted_with_its_stack_in_the_log_and_replaced(base: Path) -> None:
-    with Gateway(base, hang_timeout=2) as gateway:
+    with Gateway(base, hang_timeout=4) as gateway:
         client = gateway.connect()
         pid = int(gateway.ask(client, "pid"))
         client.sendall(b"hang\n")
@@ -182,7 +182,7 @@ def test_hanging_worker_is_aborted_with_its_stack_in_the_log_and_replaced(base: 
 
 
 def test_stopped_worker_is_killed_and_replaced(base: Path) -> None:
-    with Gateway(base, hang_timeout=2) as gateway:
+    with Gateway(base, hang_timeout=4) as gateway:
         pid = gateway.of(Role.WORKER)[0].pid
         os.kill(pid, signal.SIGSTOP)
         until("it is replaced", lambda: gateway.of(Role.WORKER)[0].pid not in (0, pid))

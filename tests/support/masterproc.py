@@ -1,7 +1,7 @@
 """A real master in a process of its own, with children from ``tests.support.childentries``.
 
-``python -m tests.support.masterproc JSON ENTRIES READY_FD`` is the process; ``Gateway`` drives it from
-a test. Nothing sleeps: every wait has a deadline and says what was missing.
+``python -m tests.support.masterproc JSON ENTRIES READY_FD`` is the process; ``Gateway`` drives it
+from a test.
 """
 
 import contextlib
@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -20,6 +19,7 @@ from typing import Any, Self, TypeVar
 from gwsmtp.base import procid
 from gwsmtp.limits.arena import open_table
 from gwsmtp.limits.slots import Role, SlotView, Total, read_slots, sum_totals
+from tests.support.wait import wait_for
 
 T = TypeVar("T")
 
@@ -27,14 +27,9 @@ DEADLINE_S = 30.0
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def until(what: str, condition: Callable[[], T], deadline_s: float = DEADLINE_S) -> T:
-    """Waits until ``condition()`` is true and returns it; fails saying ``what`` was missing."""
-    give_up = time.monotonic() + deadline_s
-    while not (value := condition()):
-        if time.monotonic() > give_up:
-            raise AssertionError(f"not within {deadline_s:g} s: {what}")
-        select.select([], [], [], 0.01)
-    return value
+def until(what: str, condition: Callable[[], T]) -> T:
+    """``wait_for`` with the deadline of a process under test on a busy machine."""
+    return wait_for(condition, what, DEADLINE_S)
 
 
 class Gateway:
