@@ -10,7 +10,6 @@ import os
 import signal
 import stat
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -134,12 +133,13 @@ def scan(file: Path, address: Endpoint, deadline: float, as_json: bool) -> None:
     except OSError as error:
         _fail(f"{file}: {error.strerror or error}", ExitCode.FAILED)
     asked = ScanRequest("command", 1, "command", "127.0.0.1", 0, "localhost", "", (), body)
-    pool = ScanPool([str(address)], "command", deadline, SystemClock())
+    clock = SystemClock()
+    pool = ScanPool([str(address)], "command", deadline, clock)
     pool.start()
     try:
-        began = time.monotonic()
+        began = clock.monotonic()
         outcome = pool.scan(asked)
-        seconds = time.monotonic() - began
+        seconds = clock.monotonic() - began
     except ScanUnavailable as error:
         _fail(str(error), ExitCode.UNAVAILABLE)
     finally:
@@ -175,9 +175,10 @@ def ping(address: Endpoint, as_json: bool) -> None:
 
     Example: gwsmtp engine ping --address 192.0.2.10:7900
     """
-    began = time.monotonic()
-    with _connected(address) as connection:
-        milliseconds = (time.monotonic() - began) * 1000
+    clock = SystemClock()
+    began = clock.monotonic()
+    with _connected(address, clock) as connection:
+        milliseconds = (clock.monotonic() - began) * 1000
         found = {
             "engine": connection.engine_name,
             "license": connection.license,
@@ -192,9 +193,9 @@ def ping(address: Endpoint, as_json: bool) -> None:
 
 
 @contextmanager
-def _connected(address: Endpoint) -> Iterator[Connection]:
+def _connected(address: Endpoint, clock: SystemClock) -> Iterator[Connection]:
     try:
-        connection = open_connection(address, SystemClock(), Encoder(), Timings())
+        connection = open_connection(address, clock, Encoder(), Timings())
     except ScanUnavailable as error:
         _fail(f"{address}: {error}", ExitCode.UNAVAILABLE)
     try:

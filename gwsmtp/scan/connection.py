@@ -78,7 +78,8 @@ def open_connection(
     """Connects and greets; blocks the greenlet; raises EngineLost with the cause."""
     sock = None
     try:
-        with Timeout(timings.connect):
+        # The timeout raises what is meant: one of an outer scope passes through untouched.
+        with Timeout(timings.connect, EngineLost("connect timed out")):
             if isinstance(endpoint, UnixEndpoint):
                 sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
                 sock.connect(endpoint.path)
@@ -88,8 +89,6 @@ def open_connection(
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         connection = Connection(sock, clock, encoder, timings)
         sock = None
-    except Timeout as error:
-        raise EngineLost("connect timed out") from error
     except OSError as error:
         raise EngineLost(f"connect failed: {error.strerror or error}") from error
     finally:
@@ -145,10 +144,9 @@ class Connection:
         try:
             self._stream.start()
             self._stream.send(self._encoder.hello(hello))
-            engine = self._greeted.get(timeout=self._timings.hello)
+            with Timeout(self._timings.hello, EngineLost("no hello in time")):
+                engine = self._greeted.get()
             assert engine is not None  # it is set with a Hello or with an exception
-        except Timeout as error:
-            raise EngineLost("no hello in time") from error
         finally:
             if not self._greeted.successful():
                 self.close("no hello in time")

@@ -10,9 +10,11 @@ from typing import Any
 
 import gevent
 import msgpack
+import pytest
 from gevent import Greenlet, socket
 
 from gwsmtp.base.clock import SystemClock
+from gwsmtp.base.errors import ScanUnavailable
 from gwsmtp.scan.connection import Timings
 from gwsmtp.scan.outcome import ScanRequest
 from gwsmtp.scan.pool import ScanPool
@@ -223,3 +225,16 @@ def accept_all(conversation: Conversation) -> None:
     while True:
         message = conversation.request()
         conversation.send({"type": "verdict", "id": message["id"], "action": "accept"})
+
+
+def accept(message: dict[str, Any]) -> dict[str, Any]:
+    """The verdict that lets a message through."""
+    return {"type": "verdict", "id": message["id"], "action": "accept"}
+
+
+def refuse(pool: ScanPool, **kwargs: Any) -> str:
+    """The cause of a scan that gives no verdict."""
+    with pytest.raises(ScanUnavailable) as caught:
+        pool.scan(request(**kwargs))
+    assert pool.in_flight == 0
+    return str(caught.value)
