@@ -44,9 +44,13 @@ class Acceptor:
         self._watcher.start(self._accept)
 
     def stop(self) -> None:
-        """Stops accepting; what the kernel has queued waits for other workers."""
+        """Stops accepting for good and lets go of the listener, so that a backlog nobody reads is
+        not left to clients once the last process has closed it.
+        """
         self._is_stopped = True
         self._watcher.stop()
+        self._watcher.close()
+        self._listener.close()
 
     def _accept(self) -> None:
         listener = self._listener

@@ -44,13 +44,12 @@ def build_services(config: Config, child: Child, scanner: ScanPool) -> Services:
     dialer = Dialer(Offload("names", 8, 1000), clock, _source_address(config))
     helo_name = config.protocol.forwarded_helo_domain or host_domain
     timeouts = _outbound_timeouts(config)
-    workers = config.workers.count or 1
     hops = HopPool(
         dialer,
         clock,
         helo_name,
         timeouts,
-        limit=max(1, config.delivery.max_connections // workers),
+        limit=max(1, config.delivery.max_connections // config.workers.number),
     )
     callouts = HopPool(
         dialer,

@@ -15,9 +15,10 @@ Limits: nobody tidies ``tmp`` after a crash, nobody reads ``cur``, there are no 
 import itertools
 import os
 import socket
-import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from gwsmtp.base.clock import SystemClock
 
 
 class Maildir:
@@ -26,6 +27,7 @@ class Maildir:
     def __init__(self, path: Path, *, with_envelope: bool = False) -> None:
         self.path = path
         self._with_envelope = with_envelope
+        self._clock = SystemClock()
         self._numbers = itertools.count(1)
         host = socket.gethostname().replace("/", r"\057").replace(":", r"\072")
         self._host = host or "localhost"
@@ -37,7 +39,7 @@ class Maildir:
 
     def file(self, content: bytes, sender: str, recipients: Sequence[str]) -> Path:
         """Files one message for all its recipients and returns its path; blocks, raises OSError."""
-        now_us = time.time_ns() // 1000
+        now_us = int(self._clock.now() * 1_000_000)
         name = (
             f"{now_us // 1_000_000}.M{now_us % 1_000_000:06d}P{os.getpid()}"
             f"Q{next(self._numbers)}.{self._host}"

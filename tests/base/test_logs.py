@@ -85,8 +85,8 @@ def _unquoted(shown: str) -> str:
     if not shown.startswith('"'):
         return shown
     return re.sub(
-        r"\\(?:x(..)|(.))",
-        lambda found: chr(int(found[1], 16)) if found[1] else found[2],
+        r"\\(?:x(..)|u(....)|(.))",
+        lambda found: chr(int(found[1] or found[2], 16)) if not found[3] else found[3],
         shown[1:-1],
         flags=re.DOTALL,
     )

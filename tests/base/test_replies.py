@@ -11,12 +11,13 @@ MADE = {
     "greeting": replies.greeting("gw.example.test ESMTP ready"),
     "helo": replies.helo("gw.example.test"),
     "ehlo": replies.ehlo("gw.example.test", ["PIPELINING", "SIZE 10"]),
+    "trial_greeting": replies.trial_greeting("trial.invalid"),
     "relay_denied": replies.relay_denied(REFERENCE),
     "content_rejected": replies.content_rejected("EICAR found", REFERENCE),
     "content_deferred": replies.content_deferred("Grey", REFERENCE),
 }
 CATALOGUE = CONSTANTS | MADE
-WITHOUT_ENHANCED = {"greeting", "helo", "ehlo", "START_MAIL"}  # RFC 2034 4
+WITHOUT_ENHANCED = {"greeting", "trial_greeting", "helo", "ehlo", "START_MAIL"}  # RFC 2034 4
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
