@@ -17,17 +17,22 @@ octets of a reply line (RFC 5321 4.5.3.1.5)."""
 class Reply:
     """Code, enhanced code ("" where the RFCs have none) and text lines; compared by value.
 
-    ``closes`` says that the side that speaks it closes the connection afterwards.
+    ``is_positive`` is 2xx or 3xx; ``closes`` says that the side that speaks it closes the
+    connection afterwards.
     """
 
-    __slots__ = ("closes", "code", "enhanced", "lines", "wire")
+    __slots__ = ("closes", "code", "enhanced", "is_positive", "lines", "wire")
 
     def __init__(self, code: int, enhanced: str, *lines: str, closes: bool = False) -> None:
         self.code = code
         self.enhanced = enhanced
         self.lines = lines or ("",)
         self.closes = closes
+        self.is_positive = 200 <= code < 400
         prefix = f"{enhanced} " if enhanced else ""
+        if len(self.lines) == 1:
+            self.wire = f"{code} {prefix}{self.lines[0]}\r\n".encode()
+            return
         last = len(self.lines) - 1
         self.wire = "".join(
             f"{code}{' ' if index == last else '-'}{prefix}{line}\r\n"
@@ -38,11 +43,6 @@ class Reply:
     def text(self) -> str:
         """The text lines in one, without codes."""
         return " ".join(self.lines)
-
-    @property
-    def is_positive(self) -> bool:
-        """2xx or 3xx."""
-        return 200 <= self.code < 400
 
     @property
     def is_temporary(self) -> bool:
@@ -81,15 +81,19 @@ def passed_on(code: int, lines: list[str]) -> Reply:
     """A next hop's reply made fit to be ours: its code, its enhanced code or ``x.0.0``, its text
     printable, in one line, at most 400 octets (DESIGN, One message, 7).
     """
-    first = lines[0] if lines else ""
-    found = _ENHANCED.match(first)
     klass = str(code)[0]
-    enhanced = found.group(1) if found and found.group(1)[0] == klass else f"{klass}.0.0"
+    enhanced = ""
     texts = []
     for line in lines:
         match = _ENHANCED.match(line)
-        texts.append(line[match.end() :] if match else line)
-    return Reply(code, enhanced, printable(" ".join(texts)) or "no reason given")
+        if match is None:
+            texts.append(line)
+            continue
+        texts.append(line[match.end() :])
+        if match[1][0] == klass:
+            enhanced = enhanced or match[1]
+    text = texts[0] if len(texts) == 1 else " ".join(texts)
+    return Reply(code, enhanced or f"{klass}.0.0", printable(text) or "no reason given")
 
 
 def enhanced_code(line: str) -> str:
@@ -100,4 +104,6 @@ def enhanced_code(line: str) -> str:
 
 def printable(text: str, limit: int = MAX_TEXT_OCTETS) -> str:
     """``text`` as one line of printable ASCII, at most ``limit`` octets."""
-    return _NOT_PRINTABLE.sub(" ", text).strip()[:limit].rstrip()
+    if not (text.isascii() and text.isprintable()):
+        text = _NOT_PRINTABLE.sub(" ", text)
+    return text.strip()[:limit].rstrip()

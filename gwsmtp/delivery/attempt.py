@@ -279,7 +279,7 @@ class _Attempt:
         seconds = self._seconds(timeouts.data_s)
         self.is_in_doubt = True
         connection.send(last, seconds)
-        final = connection.read(timeouts.final_s, "end of data")
+        final = connection.read(timeouts.final_s, b"end-of-data")
         self.is_in_doubt = False
         self._must_drop = final.code == 421
         if final.is_positive:

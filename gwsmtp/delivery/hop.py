@@ -76,28 +76,30 @@ class HopConnection:
             self.drop()
             raise HopFailure(f"{self.host}: {e}") from e
 
-    def read(self, seconds: float, phase: str) -> HopReply:
-        """The next reply, within ``seconds`` as a whole, however slowly it drips."""
+    def read(self, seconds: float, command: bytes) -> HopReply:
+        """The next reply, within ``seconds`` as a whole, however slowly it drips; ``command`` is
+        what it answers, for the log.
+        """
         try:
             reply = self._reader.next_reply()
             if reply is None:
-                reply = self._wait_for_reply(seconds, phase)
+                reply = self._wait_for_reply(seconds, command)
         except HopFailure:
             self.drop()
             raise
         except (OSError, PeerTimeout, RemoteProtocolError) as e:
             self.drop()
-            raise HopFailure(f"{self.host}: {e} (reply to {phase})") from e
+            raise HopFailure(f"{self.host}: {e} (reply to {_verb(command)})") from e
         return reply
 
-    def _wait_for_reply(self, seconds: float, phase: str) -> HopReply:
+    def _wait_for_reply(self, seconds: float, command: bytes) -> HopReply:
         wire, reader, reply = self._wire, self._reader, None
         wire.deadline.arm(seconds, "next hop")
         try:
             while reply is None:
                 data = wire.read()
                 if not data:
-                    raise HopFailure(f"{self.host}: closed the connection before reply to {phase}")
+                    raise HopFailure(f"{self.host}: closed before its reply to {_verb(command)}")
                 reader.feed(data)
                 reply = reader.next_reply()
         finally:
@@ -110,20 +112,20 @@ class HopConnection:
         """
         if self.can_pipeline:
             self.send(b"".join(commands), seconds)
-            return [self.read(seconds, command[:4].decode("ascii")) for command in commands]
+            return [self.read(seconds, command) for command in commands]
         heard = []
         for command in commands:
             self.send(command, seconds)
-            heard.append(self.read(seconds, command[:4].decode("ascii")))
+            heard.append(self.read(seconds, command))
         return heard
 
     def greet(self, helo_name: str, seconds: float) -> None:
         """EHLO, or HELO where the host knows no EHLO (RFC 5321 3.2)."""
         self.send(f"EHLO {helo_name}\r\n".encode(), seconds)
-        reply = self.read(seconds, "EHLO")
+        reply = self.read(seconds, b"EHLO")
         if reply.is_permanent:
             self.send(f"HELO {helo_name}\r\n".encode(), seconds)
-            reply = self.read(seconds, "HELO")
+            reply = self.read(seconds, b"HELO")
         elif reply.is_positive:
             self.extensions = offered_extensions(reply)
         if not reply.is_positive:
@@ -138,6 +140,10 @@ class HopConnection:
     def drop(self) -> None:
         """Closes without a word: never a dot, never a QUIT (DESIGN, One message, 7)."""
         self._wire.close()
+
+
+def _verb(command: bytes) -> str:
+    return command.partition(b" ")[0].strip().decode("ascii")
 
 
 def open_connection(
@@ -175,7 +181,7 @@ def _connect(
     finally:
         deadline.close()
     connection = HopConnection(host, Wire(plain(sock)), now)
-    greeting = connection.read(timeouts.connect_s, "connect")
+    greeting = connection.read(timeouts.connect_s, b"connect")
     if greeting.code != 220:
         connection.drop()
         raise HopFailure(f"{host}: greeted with {greeting}", is_busy=greeting.code == 421)

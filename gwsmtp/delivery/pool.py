@@ -125,10 +125,9 @@ class HopPool:
             self._sweeper = None
 
     def _hop(self, host: SmtpHost) -> _Hop:
-        key = str(host)
-        hop = self._hops.get(key)
+        hop = self._hops.get(host.name)
         if hop is None:
-            hop = self._hops[key] = _Hop(self._limit)
+            hop = self._hops[host.name] = _Hop(self._limit)
         return hop
 
     def _reusable(self, hop: _Hop) -> HopConnection | None:

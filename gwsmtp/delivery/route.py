@@ -14,9 +14,21 @@ class Route:
 
     def __init__(self, hosts: tuple[SmtpHost, ...]) -> None:
         self.hosts = hosts
-        self.key = ",".join(str(host) for host in hosts)
+        self.key = ",".join(host.name for host in hosts)
 
 
-def route_to(domain: HostedDomain) -> Route:
-    """The route to a hosted domain: its own SMTP hosts by priority (stable within one)."""
-    return Route(tuple(sorted(domain.hosts, key=lambda host: host.priority)))
+class Router:
+    """Knows the route to each domain; one per worker. Remembers what it worked out."""
+
+    __slots__ = ("_routes",)
+
+    def __init__(self) -> None:
+        self._routes: dict[HostedDomain, Route] = {}
+
+    def route_to(self, domain: HostedDomain) -> Route:
+        """The route to a hosted domain: its own SMTP hosts by priority (stable within one)."""
+        route = self._routes.get(domain)
+        if route is None:
+            route = Route(tuple(sorted(domain.hosts, key=lambda host: host.priority)))
+            self._routes[domain] = route
+        return route

@@ -9,17 +9,20 @@ from enum import StrEnum
 
 
 class SmtpHost:
-    """One SMTP host of a domain: where its mail goes. ``priority`` 1 is tried first."""
+    """One SMTP host of a domain: where its mail goes. ``priority`` 1 is tried first; ``name`` is
+    host and port, the same for the same next hop.
+    """
 
-    __slots__ = ("host", "port", "priority")
+    __slots__ = ("host", "name", "port", "priority")
 
     def __init__(self, host: str, port: int, priority: int = 1) -> None:
         self.host = host
         self.port = port
         self.priority = priority
+        self.name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return self.name
 
 
 class RecipientRule(StrEnum):

@@ -19,6 +19,7 @@ from gwsmtp.delivery.attempt import InlineDelivery
 from gwsmtp.delivery.hop import HopTimeouts
 from gwsmtp.delivery.pool import HopPool
 from gwsmtp.delivery.recipients import REFUSALS_PER_CONNECTION, RecipientVerifier
+from gwsmtp.delivery.route import Router
 from gwsmtp.directory.domains import Directory, HostedDomain, RecipientRule, SmtpHost
 from gwsmtp.net.dial import Dialer
 from gwsmtp.net.offload import Offload
@@ -72,6 +73,7 @@ def build_services(config: Config, child: Child, scanner: ScanPool) -> Services:
         scan_failure_action=config.interface.scan_failure_action,
         inline_patience_s=config.delivery.inline_patience,
         directory=Directory(_hosted_domains(config.organizations)),
+        router=Router(),
         verifier=RecipientVerifier(
             callouts,
             clock,

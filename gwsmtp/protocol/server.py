@@ -22,7 +22,6 @@ from gwsmtp.base.errors import LocalProtocolError
 from gwsmtp.base.reply import Reply
 from gwsmtp.protocol import events
 from gwsmtp.protocol.abnf import parse_forward_path, parse_helo_name, parse_reverse_path
-from gwsmtp.protocol.buffer import ReceiveBuffer
 from gwsmtp.protocol.data import DataDecoder
 from gwsmtp.protocol.events import Event
 from gwsmtp.protocol.extensions import Offer
@@ -33,19 +32,33 @@ COMMAND_OCTETS: Final = 512
 """RFC 5321 4.5.3.1.4, CRLF included."""
 _ALLOWANCE: Final = {b"MAIL": 26 + 17}  # RFC 1870 3 and RFC 6152 2
 _LONGEST_OCTETS: Final = COMMAND_OCTETS + max(_ALLOWANCE.values())
-
-_HELLO_STATES: Final = frozenset({State.CONNECTED, State.READY, State.MAIL, State.RCPT})
+_CR: Final = 13
+_AFTER_VERB: Final = frozenset({b" ", b""})
 
 
 class ServerProtocol:
-    """One connection's dialogue, seen from the server."""
+    """One connection's dialogue, seen from the server.
 
-    __slots__ = ("_buffer", "_decoder", "_offer", "_output", "_pending", "_skipping", "state")
+    Unread input is ``_data`` from ``_position`` on: remembering the place instead of cutting the
+    front off costs a pipelined group one copy in all.
+    """
+
+    __slots__ = (
+        "_data",
+        "_decoder",
+        "_offer",
+        "_output",
+        "_pending",
+        "_position",
+        "_skipping",
+        "state",
+    )
 
     def __init__(self, offer: Offer) -> None:
         self.state = State.GREETING
         self._offer = offer
-        self._buffer = ReceiveBuffer()
+        self._data = b""
+        self._position = 0
         self._decoder: DataDecoder | None = None
         self._pending: Verb | None = Verb.GREETING
         self._skipping = False
@@ -55,16 +68,19 @@ class ServerProtocol:
 
     def receive(self, data: bytes) -> None:
         """Takes octets from the client; parses nothing yet."""
-        self._buffer.append(data)
+        self._data = self._data[self._position :] + data if self.has_input else data
+        self._position = 0
 
     def next_event(self) -> Event | None:
         """The next thing the client completed; None when more input is needed, or when closed."""
         if self._pending is not None:
             raise LocalProtocolError(f"event asked for while {self._pending.name} has no reply")
-        if self.state is State.PAYLOAD:
-            return self._next_payload()
+        if self._decoder is not None:
+            return self._next_payload(self._decoder)
+        if self._position >= len(self._data):
+            return None
         if self.state is State.CLOSED:
-            self._buffer.clear()
+            self._position = len(self._data)
             return None
         line = self._next_line()
         if line is None:
@@ -76,7 +92,7 @@ class ServerProtocol:
     @property
     def has_input(self) -> bool:
         """Whether octets were received that no event has used."""
-        return len(self._buffer) > 0
+        return self._position < len(self._data)
 
     def upcoming_recipients(self) -> list[Mailbox]:
         """The mailboxes of RCPT commands already received behind this one, unparsed by then.
@@ -84,7 +100,7 @@ class ServerProtocol:
         Lets a whole pipelined group be asked of a next hop at once; changes nothing.
         """
         found: list[Mailbox] = []
-        data, start = self._buffer.data, self._buffer.position
+        data, start = self._data, self._position
         while data[start : start + 5].upper() == b"RCPT ":
             end = data.find(b"\r\n", start)
             if end < 0 or end - start > COMMAND_OCTETS:
@@ -107,18 +123,18 @@ class ServerProtocol:
             self._decoder = DataDecoder()
         elif verb is Verb.END:
             self._decoder = None
-        self.state = after(self.state, verb, is_positive=reply.is_positive, closes=reply.closes)
+        self.state = after(self.state, verb, reply)
         self._output.append(reply.wire)
 
     def abort(self, reply: Reply) -> None:
         """Says ``reply`` unasked and closes: a timer ran out, or the worker is going down."""
-        self._pending = None
-        self.state = State.CLOSED
+        self.close()
         self._output.append(reply.wire)
 
     def close(self) -> None:
         """Closes without a word."""
         self._pending = None
+        self._decoder = None
         self.state = State.CLOSED
 
     def take_output(self) -> bytes:
@@ -142,45 +158,40 @@ class ServerProtocol:
 
     # Payload -------------------------------------------------------------------------------
 
-    def _next_payload(self) -> Event | None:
-        decoder = self._decoder
-        if decoder is None:
-            raise LocalProtocolError("payload without a decoder")
-        if decoder.reached_end():
-            self._pending = Verb.END
-            return events.EndOfData(decoder.size, decoder.bare_newlines, decoder.longest_line)
-        if not self._buffer:
-            return None
-        content = decoder.feed(self._buffer.take_all())
-        if decoder.reached_end():
-            self._buffer.append(decoder.rest)
-            if not content:
-                return self._next_payload()
-        elif not content:
-            return None
-        return events.Payload(content)
+    def _next_payload(self, decoder: DataDecoder) -> Event | None:
+        if not decoder.reached_end():
+            data, start = self._data, self._position
+            if start >= len(data):
+                return None
+            content = decoder.feed(data[start:] if start else data)
+            self._data = decoder.rest
+            self._position = 0
+            if content:
+                return events.Payload(content)
+            if not decoder.reached_end():
+                return None
+        self._pending = Verb.END
+        return events.EndOfData(decoder.size, decoder.bare_newlines, decoder.longest_line)
 
     # Commands ------------------------------------------------------------------------------
 
     def _next_line(self) -> bytes | Reply | None:
-        buffer = self._buffer
         if self._skipping and not self._skip():
             return None
-        data, start = buffer.data, buffer.position
+        data, start = self._data, self._position
         end = data.find(b"\n", start)
         if end < 0:
             if len(data) - start > _LONGEST_OCTETS:
                 return self._spoiled(replies.LINE_TOO_LONG)
             return None
-        if end == start or data[end - 1] != 13:
-            buffer.position = end + 1
+        self._position = end + 1
+        if end == start or data[end - 1] != _CR:
             return self._spoiled(replies.BARE_NEWLINE_IN_COMMAND)
-        buffer.position = end + 1
         line = data[start : end - 1]
         if b"\r" in line:
             return replies.BARE_NEWLINE_IN_COMMAND
-        if end + 1 - start > COMMAND_OCTETS and end + 1 - start > COMMAND_OCTETS + _ALLOWANCE.get(
-            line[:4].upper(), 0
+        if len(line) > COMMAND_OCTETS - 2 and (
+            len(line) > COMMAND_OCTETS - 2 + _ALLOWANCE.get(line[:4].upper(), 0)
         ):
             return replies.LINE_TOO_LONG
         return line
@@ -191,42 +202,38 @@ class ServerProtocol:
 
     def _skip(self) -> bool:
         """Drops the rest of a spoiled line; True when its CRLF was found."""
-        buffer = self._buffer
-        end = buffer.data.find(b"\r\n", buffer.position)
+        end = self._data.find(b"\r\n", self._position)
         if end < 0:
-            # The CR may be the first half of the line end we wait for.
-            keep_cr = buffer.data[-1:] == b"\r" and len(buffer) > 0
-            buffer.clear()
-            if keep_cr:
-                buffer.append(b"\r")
+            # A CR at the end may be the first half of the line end we wait for.
+            self._position = len(self._data) - self._data.endswith(b"\r")
             return False
-        buffer.position = end + 2
+        self._position = end + 2
         self._skipping = False
         return True
 
     def _command(self, line: bytes) -> Event:
-        verb, _, argument = line.partition(b" ")
-        parse = _COMMANDS.get(verb.upper().rstrip(b" "))
+        # All verbs have four letters; one glued to its argument is no verb.
+        parse = _COMMANDS.get(line[:4].upper()) if line[4:5] in _AFTER_VERB else None
         if parse is None:
             return events.Invalid(replies.UNKNOWN_COMMAND)
         try:
-            text = argument.decode("ascii")
+            argument = line[5:].decode("ascii")
         except UnicodeDecodeError:
             return events.Invalid(replies.BAD_ARGUMENTS)
-        result = parse(self, text.strip(" "))
+        result = parse(self, argument.strip(" "))
         return result if isinstance(result, Event) else events.Invalid(result)
 
     def _hello(self, argument: str, is_extended: bool) -> Event | Reply:
         name = parse_helo_name(argument)
         return replies.BAD_HELO if name is None else events.Hello(name, is_extended=is_extended)
 
-    def _ehlo(self, argument: str) -> Event | Reply:
+    def _parse_ehlo(self, argument: str) -> Event | Reply:
         return self._hello(argument, True)
 
-    def _helo(self, argument: str) -> Event | Reply:
+    def _parse_helo(self, argument: str) -> Event | Reply:
         return self._hello(argument, False)
 
-    def _mail(self, argument: str) -> Event | Reply:
+    def _parse_mail(self, argument: str) -> Event | Reply:
         if self.state is not State.READY:
             is_early = self.state is State.CONNECTED
             return replies.SEND_HELO_FIRST if is_early else replies.SENDER_ALREADY_GIVEN
@@ -235,7 +242,7 @@ class ServerProtocol:
             return replies.BAD_SENDER
         return mail_event(parsed[0], parsed[1], self._offer)
 
-    def _rcpt(self, argument: str) -> Event | Reply:
+    def _parse_rcpt(self, argument: str) -> Event | Reply:
         if self.state is not State.MAIL and self.state is not State.RCPT:
             is_early = self.state is State.CONNECTED
             return replies.SEND_HELO_FIRST if is_early else replies.NEED_MAIL
@@ -244,7 +251,7 @@ class ServerProtocol:
             return replies.BAD_RECIPIENT
         return recipient_event(parsed[0], parsed[1])
 
-    def _data(self, argument: str) -> Event | Reply:
+    def _parse_data(self, argument: str) -> Event | Reply:
         if argument:
             return replies.NO_ARGUMENTS
         if self.state is State.RCPT:
@@ -253,27 +260,27 @@ class ServerProtocol:
             return replies.SEND_HELO_FIRST
         return replies.NEED_RCPT if self.state is State.MAIL else replies.NEED_MAIL
 
-    def _rset(self, argument: str) -> Event | Reply:
+    def _parse_rset(self, argument: str) -> Event | Reply:
         return replies.NO_ARGUMENTS if argument else events.RESET
 
-    def _noop(self, argument: str) -> Event | Reply:  # noqa: ARG002 - RFC 5321 4.1.1.9: ignored
+    def _parse_noop(self, argument: str) -> Event | Reply:  # noqa: ARG002 - RFC 5321 4.1.1.9: ignored
         return events.NOOP
 
-    def _vrfy(self, argument: str) -> Event | Reply:
+    def _parse_vrfy(self, argument: str) -> Event | Reply:
         return events.Verify(argument) if argument else replies.BAD_ARGUMENTS
 
-    def _quit(self, argument: str) -> Event | Reply:
+    def _parse_quit(self, argument: str) -> Event | Reply:
         return replies.NO_ARGUMENTS if argument else events.QUIT
 
 
 _COMMANDS: Final[dict[bytes, Callable[[ServerProtocol, str], Event | Reply]]] = {
-    b"EHLO": ServerProtocol._ehlo,
-    b"HELO": ServerProtocol._helo,
-    b"MAIL": ServerProtocol._mail,
-    b"RCPT": ServerProtocol._rcpt,
-    b"DATA": ServerProtocol._data,
-    b"RSET": ServerProtocol._rset,
-    b"NOOP": ServerProtocol._noop,
-    b"VRFY": ServerProtocol._vrfy,
-    b"QUIT": ServerProtocol._quit,
+    b"EHLO": ServerProtocol._parse_ehlo,
+    b"HELO": ServerProtocol._parse_helo,
+    b"MAIL": ServerProtocol._parse_mail,
+    b"RCPT": ServerProtocol._parse_rcpt,
+    b"DATA": ServerProtocol._parse_data,
+    b"RSET": ServerProtocol._parse_rset,
+    b"NOOP": ServerProtocol._parse_noop,
+    b"VRFY": ServerProtocol._parse_vrfy,
+    b"QUIT": ServerProtocol._parse_quit,
 }

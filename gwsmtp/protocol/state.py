@@ -19,6 +19,8 @@ Any reply that closes leads to CLOSED, where nothing is parsed any more.
 from enum import IntEnum, auto
 from typing import Final
 
+from gwsmtp.base.reply import Reply
+
 
 class State(IntEnum):
     """Where a session stands; see the module's drawing."""
@@ -75,9 +77,9 @@ ON_NEGATIVE: Final[dict[tuple[State, Verb], State]] = {
 """Where a negative reply leads; a pair that is not here stays where it is."""
 
 
-def after(state: State, verb: Verb, *, is_positive: bool, closes: bool) -> State:
-    """The state after ``verb`` was answered in ``state``."""
-    if closes:
+def after(state: State, verb: Verb, reply: Reply) -> State:
+    """The state after ``verb`` was answered by ``reply`` in ``state``."""
+    if reply.closes:
         return State.CLOSED
-    table = ON_POSITIVE if is_positive else ON_NEGATIVE
+    table = ON_POSITIVE if reply.is_positive else ON_NEGATIVE
     return table.get((state, verb), state)

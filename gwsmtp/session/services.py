@@ -13,6 +13,7 @@ from gwsmtp.base.reply import Reply
 from gwsmtp.base.seams import Clock
 from gwsmtp.delivery.attempt import InlineDelivery
 from gwsmtp.delivery.recipients import RecipientVerifier
+from gwsmtp.delivery.route import Router
 from gwsmtp.directory.domains import Directory
 from gwsmtp.net.offload import Offload
 from gwsmtp.protocol.extensions import Offer
@@ -76,6 +77,7 @@ class Services:
         "limits",
         "offer",
         "reject_bare_newline",
+        "router",
         "scan_failure_action",
         "scanner",
         "timeouts",
@@ -97,6 +99,7 @@ class Services:
         scan_failure_action: ScanFailureAction,
         inline_patience_s: float,
         directory: Directory,
+        router: Router,
         verifier: RecipientVerifier,
         scanner: Scanner,
         delivery: InlineDelivery,
@@ -119,6 +122,7 @@ class Services:
         self.scan_failure_action = scan_failure_action
         self.inline_patience_s = inline_patience_s
         self.directory = directory
+        self.router = router
         self.verifier = verifier
         self.scanner = scanner
         self.delivery = delivery

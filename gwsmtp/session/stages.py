@@ -12,7 +12,6 @@ from gwsmtp.base.address import Mailbox
 from gwsmtp.base.audit import MessageEnded
 from gwsmtp.base.reply import Reply
 from gwsmtp.base.stage import Stage
-from gwsmtp.delivery.route import route_to
 from gwsmtp.directory.domains import HostedDomain
 from gwsmtp.protocol import events
 from gwsmtp.session.conversation import Conversation
@@ -60,7 +59,7 @@ def rcpt(session: Conversation, event: events.Recipient) -> Reply:
     domain = services.directory.hosted(mailbox.domain)
     if domain is None:
         return replies.relay_denied(session.session_id)
-    route = route_to(domain)
+    route = services.router.route_to(domain)
     if transaction.route is not None and transaction.route.key != route.key:
         return replies.OTHER_NEXT_HOP
     reply = services.verifier.cached(domain, mailbox)

@@ -16,6 +16,7 @@ from gwsmtp.base.ids import SessionIds
 from gwsmtp.base.peer import peer_of
 from gwsmtp.delivery.attempt import InlineDelivery
 from gwsmtp.delivery.recipients import RecipientVerifier
+from gwsmtp.delivery.route import Router
 from gwsmtp.directory.domains import Directory, HostedDomain, RecipientRule, SmtpHost
 from gwsmtp.net.offload import Offload
 from gwsmtp.net.wire import Wire, plain
@@ -153,6 +154,7 @@ class Rig:
             scan_failure_action=self.scan_failure,
             inline_patience_s=30,
             directory=Directory(domains),
+            router=Router(),
             verifier=RecipientVerifier(self._hops, clock, accept_unavailable=False),
             scanner=self.scanner,
             delivery=InlineDelivery(self._hops, disk, clock),
