@@ -208,7 +208,8 @@ class ServerProtocol:
         verb, _, argument = line.partition(b" ")
         parse = _COMMANDS.get(verb.upper().rstrip(b" "))
         if parse is None:
-            return events.Invalid(replies.UNKNOWN_COMMAND)
+            is_known = verb.upper() in _NOT_OFFERED
+            return events.Invalid(replies.NOT_OFFERED if is_known else replies.UNKNOWN_COMMAND)
         try:
             text = argument.decode("ascii")
         except UnicodeDecodeError:
@@ -277,3 +278,8 @@ _COMMANDS: Final[dict[bytes, Callable[[ServerProtocol, str], Event | Reply]]] = 
     b"VRFY": ServerProtocol._vrfy,
     b"QUIT": ServerProtocol._quit,
 }
+
+_NOT_OFFERED: Final = frozenset(
+    (b"EXPN", b"HELP", b"STARTTLS", b"AUTH", b"BDAT", b"ETRN", b"TURN", b"SEND", b"SOML", b"SAML")
+)
+"""Commands of SMTP and its extensions that we know and do not offer (RFC 5321 4.2.4)."""
