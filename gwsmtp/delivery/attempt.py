@@ -280,6 +280,8 @@ class _Attempt:
         self.is_in_doubt = True
         connection.send(last, seconds)
         final = connection.read(timeouts.final_s, "end of data")
+        if not (final.is_positive or final.is_temporary or final.is_permanent):
+            raise HopFailure(f"{connection.host}: end of data answered {final}")
         self.is_in_doubt = False
         self._must_drop = final.code == 421
         if final.is_positive:
