@@ -222,6 +222,9 @@ class _Attempt:
         connection, letter = self._connection, self._letter
         command_s = self._delivery._pool.timeouts.command_s
         heard = connection.exchange(self._commands(), self._seconds(command_s))
+        if any(reply.code == 421 for reply in heard):
+            # RFC 5321 3.8: it closes. A pooled connection that has served its time is no answer.
+            raise HopFailure(f"{connection.host}: {heard[-1]}", is_busy=True)
         if not connection.is_fresh:
             reset = heard.pop(0)
             if reset.code != 250:
