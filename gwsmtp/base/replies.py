@@ -113,6 +113,6 @@ def content_deferred(text: str, reference: str) -> Reply:
 # Delivery ------------------------------------------------------------------------------------
 
 DELIVERY_MIXED = Reply(451, "4.3.0", "Recipients answered differently, try again later")
-DELIVERY_UNAVAILABLE = Reply(451, "4.4.1", "Next hop not available, try again later")
+DELIVERY_UNAVAILABLE = Reply(451, "4.3.0", "Next hop not available, try again later")
 DELIVERY_LOST = Reply(451, "4.4.2", "Next hop lost, try again later")
 DELIVERY_BUSY = Reply(451, "4.4.5", "Next hop busy, try again later")

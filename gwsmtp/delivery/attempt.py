@@ -222,6 +222,9 @@ class _Attempt:
         connection, letter = self._connection, self._letter
         command_s = self._delivery._pool.timeouts.command_s
         heard = connection.exchange(self._commands(), self._seconds(command_s))
+        if any(reply.code == 421 for reply in heard):
+            # RFC 5321 3.8: it closes. A pooled connection that has served its time is no answer.
+            raise HopFailure(f"{connection.host}: {heard[-1]}", is_busy=True)
         if not connection.is_fresh:
             reset = heard.pop(0)
             if reset.code != 250:
@@ -230,7 +233,7 @@ class _Attempt:
         verdict = self._before_data(heard[0], heard[1:asked])
         if len(heard) == asked and verdict is None:
             heard += connection.exchange([b"DATA\r\n"], self._seconds(command_s))
-        self._must_drop = heard[-1].code in (354, 421)
+        self._must_drop = heard[-1].code == 354
         if verdict is not None:
             return verdict
         return self._send_body() if heard[-1].code == 354 else self._refusal(heard[-1])
@@ -274,14 +277,23 @@ class _Attempt:
             except SpoolError as e:
                 return self._result(Outcome.DEFERRED, replies.SPOOL_FULL, str(e))
             last = stuffer.finish()
+        if connection.has_spoken():
+            # What it says before our dot is not its answer to the message.
+            raise HopFailure(f"{connection.host}: spoke before the end of data")
         if self._is_client_gone():
             return None
         seconds = self._seconds(timeouts.data_s)
         self.is_in_doubt = True
         connection.send(last, seconds)
         final = connection.read(timeouts.final_s, b"end-of-data")
+        if final.code < 400 and not final.is_positive:
+            raise HopFailure(f"{connection.host}: end of data answered {final}")
         self.is_in_doubt = False
-        self._must_drop = final.code == 421
+        if final.code == 421:
+            # It closes its connection (RFC 5321 3.8); ours with the client stays.
+            self._must_drop = True
+            return self._result(Outcome.DEFERRED, replies.DELIVERY_BUSY, str(final)[:200])
+        self._must_drop = False
         if final.is_positive:
             return self._result(Outcome.DELIVERED, final.as_ours())
         kind = Outcome.REFUSED if final.is_permanent else Outcome.DEFERRED

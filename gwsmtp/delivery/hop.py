@@ -68,6 +68,10 @@ class HopConnection:
         """Whether no octet came that nobody asked for; else the connection is out of order."""
         return not self._reader.has_leftover
 
+    def has_spoken(self) -> bool:
+        """Whether it has said anything that was not read yet. Does not block."""
+        return self._reader.has_leftover or self._wire.has_input()
+
     def send(self, data: bytes, seconds: float) -> None:
         """Writes octets; the host must take them within ``seconds``."""
         try:

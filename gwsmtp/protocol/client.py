@@ -37,8 +37,8 @@ class HopReply:
 
     @property
     def is_positive(self) -> bool:
-        """2xx or 3xx."""
-        return self.code < 400
+        """2xx. A 3xx is asked for after DATA only: anywhere else it grants nothing."""
+        return self.code < 300
 
     @property
     def is_temporary(self) -> bool:

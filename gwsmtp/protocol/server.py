@@ -215,7 +215,8 @@ class ServerProtocol:
         # All verbs have four letters; one glued to its argument is no verb.
         parse = _COMMANDS.get(line[:4].upper()) if line[4:5] in _AFTER_VERB else None
         if parse is None:
-            return events.Invalid(replies.UNKNOWN_COMMAND)
+            is_known = verb.upper() in _NOT_OFFERED
+            return events.Invalid(replies.NOT_OFFERED if is_known else replies.UNKNOWN_COMMAND)
         try:
             argument = line[5:].decode("ascii")
         except UnicodeDecodeError:
@@ -284,3 +285,8 @@ _COMMANDS: Final[dict[bytes, Callable[[ServerProtocol, str], Event | Reply]]] = 
     b"VRFY": ServerProtocol._parse_vrfy,
     b"QUIT": ServerProtocol._parse_quit,
 }
+
+_NOT_OFFERED: Final = frozenset(
+    (b"EXPN", b"HELP", b"STARTTLS", b"AUTH", b"BDAT", b"ETRN", b"TURN", b"SEND", b"SOML", b"SAML")
+)
+"""Commands of SMTP and its extensions that we know and do not offer (RFC 5321 4.2.4)."""

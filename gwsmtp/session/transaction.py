@@ -13,7 +13,7 @@ from gwsmtp.base.address import Mailbox
 from gwsmtp.base.audit import MessageEnded
 from gwsmtp.base.errors import ScanUnavailable, SpoolError
 from gwsmtp.base.reply import Reply
-from gwsmtp.delivery.attempt import Letter, Outcome
+from gwsmtp.delivery.attempt import Letter
 from gwsmtp.delivery.route import Route
 from gwsmtp.net.offload import OffloadBusy
 from gwsmtp.protocol.events import EndOfData, Mail
@@ -227,7 +227,7 @@ class Transaction:
         event.hop = result.hop
         event.outcome = result.outcome.value
         event.cause = event.cause or result.cause
-        if result.outcome is Outcome.REFUSED:
+        if result.refused:  # also of a message that was put off: its next try hears it at RCPT
             for mailbox in self.recipients:
                 refused = result.refused.get(mailbox.text)
                 if refused is not None:

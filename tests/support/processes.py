@@ -1,0 +1,69 @@
+"""The processes and totals of a real gateway, out of its shared table, while it runs or after."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gwsmtp.base import procid
+from gwsmtp.limits.arena import open_table
+from gwsmtp.limits.slots import Role, SlotState, SlotView, Total, read_slots, sum_totals
+from tests.support.gateway import Gateway
+from tests.support.wait import wait_for
+
+
+def children(gateway: Gateway, role: Role, *, are_ready: bool = True) -> list[SlotView]:
+    """The living children of one role, those that are ready or all."""
+    table = open_table(gateway.base / "run" / "test.table", readonly=True)
+    try:
+        return [
+            view
+            for view in read_slots(table)
+            if view.role is role
+            and (view.state is SlotState.READY or not are_ready)
+            and procid.is_alive(view.pid, view.start_ticks)
+        ]
+    finally:
+        table.close()
+
+
+def wait_for_child(gateway: Gateway, role: Role, *not_pids: int, deadline_s: float = 20) -> int:
+    """The pid of a ready child of ``role`` that is none of ``not_pids``."""
+    return wait_for(
+        lambda: next((c.pid for c in children(gateway, role) if c.pid not in not_pids), 0),
+        lambda: f"a ready {role.name} besides {not_pids}\n{gateway.log_tail()}",
+        deadline_s,
+    )
+
+
+@contextmanager
+def killed_at_sight(gateway: Gateway, role: Role) -> Iterator[list[int]]:
+    """Inside, each child of ``role`` is killed as soon as it is seen; the list holds their pids."""
+    killed: list[int] = []
+    is_over = threading.Event()
+
+    def kill() -> None:
+        while not is_over.wait(0.005):
+            for child in children(gateway, role, are_ready=False):
+                if child.pid not in killed:
+                    killed.append(child.pid)
+                    os.kill(child.pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    try:
+        wait_for(lambda: killed, f"a {role.name} to kill")
+        yield killed
+    finally:
+        is_over.set()
+        killer.join()
+
+
+def totals(gateway: Gateway) -> dict[Total, int]:
+    """All totals since the table began."""
+    table = open_table(gateway.base / "run" / "test.table", readonly=True)
+    try:
+        return dict(sum_totals(table))
+    finally:
+        table.close()
