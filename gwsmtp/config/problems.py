@@ -55,8 +55,12 @@ def from_validation(
 ) -> list[Problem]:
     """Every problem pydantic found in ``value``, those of refused values left out."""
     found: list[Problem] = []
-    for detail in error.errors(include_url=False):
+    details = error.errors(include_url=False)
+    holders = {tuple(detail["loc"][:-1]) for detail in details}
+    for detail in details:
         path: Path = tuple(detail["loc"])
+        if detail["type"] == "too_short" and path in holders:
+            continue  # pydantic counts the good entries only, and the bad ones are told
         if detail["type"] in _SILENT or _value_at(value, path) is OMITTED:
             continue
         text = _message(detail, model, path, _value_at(value, path))

@@ -1,0 +1,47 @@
+"""Writes a configuration into a temporary file and reads it back."""
+
+from pathlib import Path
+
+from gwsmtp.base.errors import ConfigError
+from gwsmtp.config.loader import Report, check_file, load_config
+from gwsmtp.config.root import Config
+
+HEAD = "interface: {name: demo}\n"
+ORGANIZATION = (
+    'organizations: [{name: root, domains: [{name: example.test, smtp_host: "192.0.2.9:25"}]}]\n'
+)
+
+
+def write(directory: Path, text: str | bytes, mode: int = 0o600) -> Path:
+    """A file with ``text``."""
+    path = directory / "gw.yaml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    path.chmod(mode)
+    return path
+
+
+def config_of(directory: Path, text: str) -> Config:
+    """The configuration of ``text`` behind a valid interface group."""
+    return load_config(write(directory, HEAD + text))
+
+
+def check(directory: Path, text: str, mode: int = 0o600) -> Report:
+    """What a check says to ``text`` behind a valid interface group."""
+    return check_file(write(directory, HEAD + text, mode))
+
+
+def problems(directory: Path, text: str | bytes) -> list[str]:
+    """The problems of a whole file, without the directory's name; at least one."""
+    path = write(directory, text)
+    try:
+        load_config(path)
+    except ConfigError as e:
+        return [line.replace(f"{directory}/", "") for line in e.problems]
+    raise AssertionError("the file was accepted")
+
+
+def problem(directory: Path, text: str) -> str:
+    """The only problem of ``text`` behind a valid interface group."""
+    found = problems(directory, HEAD + text)
+    assert len(found) == 1, found
+    return found[0]
