@@ -56,16 +56,35 @@ def from_validation(
     """Every problem pydantic found in ``value``, those of refused values left out."""
     found: list[Problem] = []
     details = error.errors(include_url=False)
-    holders = {tuple(detail["loc"][:-1]) for detail in details}
+    holders = {detail["loc"][:n] for detail in details for n in range(len(detail["loc"]))}
     for detail in details:
         path: Path = tuple(detail["loc"])
         if detail["type"] == "too_short" and path in holders:
             continue  # pydantic counts the good entries only, and the bad ones are told
         if detail["type"] in _SILENT or _value_at(value, path) is OMITTED:
             continue
-        text = _message(detail, model, path, _value_at(value, path))
-        found.append(Problem((*prefix, *path), text))
+        written = _as_written(value, path)
+        text = _message(detail, model, path, _value_at(value, written))
+        found.append(Problem((*prefix, *written), text))
     return found
+
+
+def _as_written(value: Any, path: Path) -> Path:
+    """``path`` in the file's own terms: the short forms (``smtp_host``, a row that is one text,
+    several entries in one text) have fewer steps than the models they become.
+    """
+    steps: list[str | int] = []
+    for index, step in enumerate(path):
+        if isinstance(value, dict) and step == "smtp_hosts" and "smtp_host" in value:
+            return (*steps, "smtp_host")
+        if isinstance(value, dict):
+            value = value.get(step)
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            value = value[step]
+        elif isinstance(value, str):
+            return (*steps, *(rest for rest in path[index:] if isinstance(rest, int)))
+        steps.append(step)
+    return path
 
 
 def _value_at(value: Any, path: Path) -> Any:

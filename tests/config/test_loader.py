@@ -133,6 +133,22 @@ external_delivery:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("organizations: [{name: r, domains: [{name: a.b, smtp_host: 'x y'}]}]",
+         "organizations[0].domains[0].smtp_host"),
+        ("organizations: [{name: r, domains: [{name: a.b, smtp_host: 7}]}]",
+         "organizations[0].domains[0].smtp_host"),
+        ("connection_drop: {rbl: {servers: [a.b, 'x y']}}", "connection_drop.rbl.servers[1]"),
+        ("connection_drop: {rbl: {servers: 'a.b, x y'}}", "connection_drop.rbl.servers[1]"),
+        ("relay_protection: {allowed_sources: 'x'}", "relay_protection.allowed_sources[0]"),
+    ],
+)  # fmt: skip
+def test_short_forms_are_named_as_they_are_written(tmp_path: Path, text: str, key: str) -> None:
+    assert problem(tmp_path, text).startswith(f"gw.yaml:2 {key}: ")
+
+
 def test_a_missing_key_is_placed_at_what_holds_it(tmp_path: Path) -> None:
     text = "external_delivery:\n  relay_targets:\n    - priority: 2\n"
     found = problem(tmp_path, text)
