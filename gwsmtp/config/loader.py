@@ -162,8 +162,10 @@ def load_config(path: Path) -> Config:
 
 
 def context_of(path: Path) -> dict[str, Any]:
-    """What validators are told: where relative paths start (links stay links)."""
-    return {"directory": Path(os.path.abspath(path)).parent}
+    """What validators are told: where relative paths start (links stay links), and the SMTP hosts
+    seen so far, so that equal ones of a file are one object.
+    """
+    return {"directory": Path(os.path.abspath(path)).parent, "hosts": {}}
 
 
 def rendered(problems: list[Problem], text: str, path: Path) -> list[str]:

@@ -3,7 +3,7 @@
 import pickle
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gwsmtp.base.endpoint import (
@@ -92,6 +92,7 @@ def test_host_names(text: str, good: bool) -> None:
     assert is_host_name(text) is good
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_gives_an_endpoint_or_a_reason(text: str) -> None:
     for parse in (lambda t: parse_endpoint(t, 25, names=True), parse_service_address):

@@ -3,7 +3,7 @@
 import ipaddress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gwsmtp.base.netmatch import AddressTable, address_number, parse_pattern
@@ -126,6 +126,7 @@ def test_what_is_no_address_is_refused() -> None:
         address_number("example")
 
 
+@settings(deadline=None)
 @given(st.ip_addresses(), st.integers(0, 128))
 def test_a_network_covers_exactly_what_ipaddress_says(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address, prefix: int
@@ -141,6 +142,7 @@ def test_a_network_covers_exactly_what_ipaddress_says(
             assert not pattern.matches(str(outside))
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_any_text_gives_a_pattern_or_a_reason(text: str) -> None:
     try:

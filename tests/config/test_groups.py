@@ -71,7 +71,7 @@ def value_of(directory: Path, text: str, key: str) -> Any:
             "connection_drop.ip_reputation.host_address",
             "127.0.0.1",
         ),
-        ("ssl: {cipher_list: 'HIGH !aNULL,!eNULL:!RC4'}", "ssl.openssl_ciphers", "HIGH:!aNULL:!eNULL:!RC4"),
+        ("ssl: {cipher_list: 'HIGH !aNULL,!RC4'}", "ssl.openssl_ciphers", "HIGH:!aNULL:!RC4"),
         ("ssl: {disable_protocols: 'SSLv2, TLSv1'}", "ssl.disable_protocols", ("SSLv2", "TLSv1")),
         ("delivery: {schedule: 60}", "delivery.schedule", (60,)),
         ("logging: {to: logs/gw.log}", "logging.path.name", "gw.log"),

@@ -1,6 +1,7 @@
 """The loader: every problem at once, with file, line, key and remedy; never a traceback."""
 
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -327,3 +328,8 @@ def test_configuration_is_frozen(tmp_path: Path) -> None:
     config: Any = config_of(tmp_path, "")
     with pytest.raises(ValueError, match="frozen"):
         config.server.enabled = False
+
+
+def test_a_configuration_crosses_a_pipe(tmp_path: Path) -> None:
+    config = config_of(tmp_path, ORGANIZATION + "ssl: {pass_phrase: hush}\n")
+    assert pickle.loads(pickle.dumps(config)) == config
