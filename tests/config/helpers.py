@@ -1,6 +1,7 @@
 """Writes a configuration into a temporary file and reads it back."""
 
 from pathlib import Path
+from typing import Any
 
 from gwsmtp.base.errors import ConfigError
 from gwsmtp.config.loader import Report, check_file, load_config
@@ -45,3 +46,11 @@ def problem(directory: Path, text: str) -> str:
     found = problems(directory, HEAD + text)
     assert len(found) == 1, found
     return found[0]
+
+
+def value_of(directory: Path, text: str, key: str) -> Any:
+    """The value at ``key`` (rows by number: ``a.0.b``) of a file that must be accepted."""
+    value: Any = config_of(directory, text + "\n")
+    for step in key.split("."):
+        value = value[int(step)] if step.isdigit() else getattr(value, step)
+    return value
