@@ -54,3 +54,15 @@ def value_of(directory: Path, text: str, key: str) -> Any:
     for step in key.split("."):
         value = value[int(step)] if step.isdigit() else getattr(value, step)
     return value
+
+
+def errors(directory: Path, text: str) -> list[str]:
+    """The problems of ``text`` as ``line key: problem``."""
+    return [line.partition("gw.yaml")[2].lstrip(":") for line in check(directory, text).problems]
+
+
+def warnings(directory: Path, text: str) -> list[str]:
+    """The warnings of ``text``, which must be accepted; with an organisation if it has none."""
+    report = check(directory, text + (ORGANIZATION if "organizations" not in text else ""))
+    assert report.problems == []
+    return [line.partition("gw.yaml")[2].lstrip(":") for line in report.warnings]
