@@ -151,11 +151,15 @@ def _key(group: SslGroup) -> Iterator[Finding]:
 def unreadable(path: Path) -> str:
     """Why this process cannot read ``path``, "" if it can."""
     try:
-        with path.open("rb") as file:
-            file.read(1)
+        # a named pipe must not stop a check
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        finally:
+            os.close(descriptor)
     except OSError as e:
         return f"{path}: {e.strerror}"
-    return ""
+    return "" if is_file else f"{path}: is not a regular file"
 
 
 def _run_directory(config: Config) -> Iterator[Finding]:

@@ -56,6 +56,8 @@ def _host_row(text: Any, info: ValidationInfo) -> Any:
 class Domain(Group):
     """A hosted domain. ``smtp_host`` in the file is short for one row of ``smtp_hosts``."""
 
+    short_forms = ("smtp_host",)
+
     name: DomainName = setting(
         title="Domain",
         description="The domain's name; international names are kept in A-label form.",

@@ -10,11 +10,12 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from gwsmtp.config.setting import model_at
+from gwsmtp.config.setting import Group, model_at
 from gwsmtp.config.yamltext import OMITTED, Path
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_.-]{1,60}\Z")
 # Said elsewhere already, or a consequence of something that is said
+MAX_WORDED = 200
 _SILENT = frozenset({"default_factory_not_called"})
 
 
@@ -62,6 +63,9 @@ def from_validation(
         if detail["type"] == "too_short" and path in holders:
             continue  # pydantic counts the good entries only, and the bad ones are told
         if detail["type"] in _SILENT or _value_at(value, path) is OMITTED:
+            continue
+        if len(found) >= MAX_WORDED:
+            found.append(Problem(path, ""))  # counted only: looking for near words takes time
             continue
         written = _as_written(value, path)
         text = _message(detail, model, path, _value_at(value, written))
@@ -146,7 +150,9 @@ def _bounds(kind: str, context: dict[str, Any]) -> str:
 
 def _keys_at(model: type[BaseModel], path: Path) -> Iterable[str]:
     inner = model_at(model, path)
-    return () if inner is None else inner.model_fields
+    if inner is None:
+        return ()
+    return (*inner.model_fields, *(inner.short_forms if issubclass(inner, Group) else ()))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

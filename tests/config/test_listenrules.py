@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gwsmtp.config.listenrules import is_for_this_machine
+from gwsmtp.config.listenrules import is_for_this_machine, unreadable
 from gwsmtp.config.loader import check_file
 from tests.config.helpers import ORGANIZATION, errors, warnings
 
@@ -126,3 +126,13 @@ def test_an_encrypted_key_needs_its_phrase_and_asks_nobody(tmp_path: Path, pem: 
     assert errors(tmp_path, text.format(pem, key, "sesame")) == []
     found = warnings(tmp_path, text.format(pem, key, "env:GW_NOT_SET"))
     assert any("GW_NOT_SET is not set" in line for line in found)
+
+
+def test_a_named_pipe_does_not_stop_a_check(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert unreadable(pipe) == f"{pipe}: is not a regular file"
+    assert unreadable(tmp_path) == f"{tmp_path}: is not a regular file"
+    assert unreadable(tmp_path / "none").endswith("No such file or directory")
+    (tmp_path / "file").write_text("")
+    assert unreadable(tmp_path / "file") == ""

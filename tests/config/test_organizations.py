@@ -64,6 +64,13 @@ def test_problems_of_a_domain(tmp_path: Path, keys: str, expected: str) -> None:
     assert "organizations[0].domains[0]" in found
 
 
+def test_a_misspelt_short_form_is_recognised(tmp_path: Path) -> None:
+    text = "organizations: [{name: r, domains: [{name: a.example, smtp_hots: h.example}]}]"
+    found = problems(tmp_path, HEAD + text)
+    assert found[0].endswith("domains[0].smtp_hosts: is required")
+    assert 'smtp_hots: unknown key; did you mean "smtp_host' in found[1]
+
+
 def test_recipient_rules(tmp_path: Path) -> None:
     assert domain_of(tmp_path, "smtp_host: h.example").recipients == "callout"
     assert domain_of(tmp_path, "smtp_host: h.example").recipients_file is None
