@@ -90,9 +90,13 @@ def parse_pattern(text: str, *, everybody: bool = False) -> AddressPattern:
     text = text.strip()
     if not text:
         raise ValueError("is empty")
-    pattern = _parse_star(text) if "*" in text else _parse_network(text)
+    shown = text if text.isprintable() and len(text) <= 60 else ascii(text[:60])
+    try:
+        pattern = _parse_star(text) if "*" in text else _parse_network(text)
+    except ValueError as e:
+        raise ValueError(f"{shown} {e}") from None
     if pattern.covers_everybody and not everybody:
-        raise ValueError(f"{text} covers everybody")
+        raise ValueError(f"{shown} covers everybody")
     return pattern
 
 
@@ -127,7 +131,7 @@ def _parse_network(text: str) -> AddressPattern:
         address_text = address_text[:-1]
         notice = f"the trailing dot is ignored: {address_text}"
     if "%" in address_text:
-        raise ValueError("an address with a scope (%) is not supported")
+        raise ValueError("has a scope (%), which is not supported")
     try:
         address = ipaddress.ip_address(address_text)
     except ValueError:

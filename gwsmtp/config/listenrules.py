@@ -30,15 +30,18 @@ def is_for_this_machine(host_server: str) -> bool:
 
 def listens_on(endpoint: Endpoint, listeners: tuple[Endpoint, ...]) -> bool:
     """Mail sent to ``endpoint`` would come back to us, as far as the text tells."""
-    local = endpoint.host.startswith("127.") or endpoint.host in ("::1", "localhost", *WILDCARDS)
-    return any(
-        endpoint.port == own.port and (endpoint.host == own.host or (local and _is_local(own)))
-        for own in listeners
-    )
-
-
-def _is_local(own: Endpoint) -> bool:
-    return own.host in WILDCARDS
+    local_v4 = endpoint.host.startswith("127.") or endpoint.host in ("localhost", "0.0.0.0")
+    local_v6 = endpoint.host in ("::1", "localhost", "::")
+    for own in listeners:
+        if endpoint.port != own.port:
+            continue
+        everything = (local_v4 and own.host == "0.0.0.0") or (local_v6 and own.host == "::")
+        by_name = endpoint.host == "localhost" and (
+            own.host.startswith("127.") or own.host == "::1"
+        )
+        if endpoint.host == own.host or everything or by_name:
+            return True
+    return False
 
 
 def all_listeners(config: Config) -> tuple[Endpoint, ...]:
@@ -148,11 +151,15 @@ def _key(group: SslGroup) -> Iterator[Finding]:
 def unreadable(path: Path) -> str:
     """Why this process cannot read ``path``, "" if it can."""
     try:
-        with path.open("rb") as file:
-            file.read(1)
+        # a named pipe must not stop a check
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        finally:
+            os.close(descriptor)
     except OSError as e:
         return f"{path}: {e.strerror}"
-    return ""
+    return "" if is_file else f"{path}: is not a regular file"
 
 
 def _run_directory(config: Config) -> Iterator[Finding]:

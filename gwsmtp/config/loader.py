@@ -19,13 +19,13 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from gwsmtp.base.errors import ConfigError
 from gwsmtp.config.crosscheck import crosscheck, readable_secrets, unenforced
-from gwsmtp.config.problems import Problem, from_validation
+from gwsmtp.config.problems import MAX_WORDED, Problem, from_validation
 from gwsmtp.config.root import Config, with_host_domain, without_empty_groups
 from gwsmtp.config.yamltext import MAX_BYTES, Parsed, TextError, decode, find_lines, parse
 from gwsmtp.config.yamltext import Path as KeyPath
 
 Model = TypeVar("Model", bound=BaseModel)
-MAX_REPORTED = 200
+MAX_REPORTED = MAX_WORDED
 
 
 def read_text(path: Path) -> str:
@@ -162,8 +162,10 @@ def load_config(path: Path) -> Config:
 
 
 def context_of(path: Path) -> dict[str, Any]:
-    """What validators are told: where relative paths start (links stay links)."""
-    return {"directory": Path(os.path.abspath(path)).parent}
+    """What validators are told: where relative paths start (links stay links), and the SMTP hosts
+    seen so far, so that equal ones of a file are one object.
+    """
+    return {"directory": Path(os.path.abspath(path)).parent, "hosts": {}}
 
 
 def rendered(problems: list[Problem], text: str, path: Path) -> list[str]:

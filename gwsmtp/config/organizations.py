@@ -4,11 +4,17 @@ A domain is hosted where it stands in the tree. There may be 100,000 of them, so
 a domain (name and ``smtp_host``) is kept small: equal hosts are one shared object.
 """
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from gwsmtp.base.netmatch import parse_pattern
 from gwsmtp.config.setting import Group, setting
@@ -34,13 +40,23 @@ def _recipients(value: Any, info: ValidationInfo) -> Any:
     raise ValueError("must be callout, any or file:PATH")
 
 
-@lru_cache(maxsize=4096)
-def _shared_host(text: str) -> SmtpHost:
-    return SmtpHost.model_validate({"host": text})
+def _host_row(text: Any, info: ValidationInfo) -> Any:
+    """The row that ``smtp_host: text`` stands for; equal texts of one file share it."""
+    shared: dict[str, SmtpHost] = (info.context or {}).get("hosts", {})
+    if not isinstance(text, str):
+        return {"host": text}
+    if text not in shared:
+        try:
+            shared[text] = SmtpHost.model_validate({"host": text})
+        except ValidationError:
+            return {"host": text}  # validated again in its place, so that the problem is told
+    return shared[text]
 
 
 class Domain(Group):
     """A hosted domain. ``smtp_host`` in the file is short for one row of ``smtp_hosts``."""
+
+    short_forms = ("smtp_host",)
 
     name: DomainName = setting(
         title="Domain",
@@ -77,20 +93,13 @@ class Domain(Group):
 
     @model_validator(mode="before")
     @classmethod
-    def _one_host(cls, value: Any) -> Any:
+    def _one_host(cls, value: Any, info: ValidationInfo) -> Any:
         if not isinstance(value, dict) or "smtp_host" not in value:
             return value
         if "smtp_hosts" in value:
             raise ValueError("takes smtp_host or smtp_hosts, not both")
         value = dict(value)
-        host = value.pop("smtp_host")
-        if isinstance(host, str):
-            try:
-                value["smtp_hosts"] = (_shared_host(host),)
-            except ValueError:
-                value["smtp_hosts"] = ({"host": host},)
-        else:
-            value["smtp_hosts"] = ({"host": host},)
+        value["smtp_hosts"] = (_host_row(value.pop("smtp_host"), info),)
         return value
 
     @property

@@ -10,11 +10,12 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from gwsmtp.config.setting import model_at
+from gwsmtp.config.setting import Group, model_at
 from gwsmtp.config.yamltext import OMITTED, Path
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_.-]{1,60}\Z")
 # Said elsewhere already, or a consequence of something that is said
+MAX_WORDED = 200
 _SILENT = frozenset({"default_factory_not_called"})
 
 
@@ -55,13 +56,39 @@ def from_validation(
 ) -> list[Problem]:
     """Every problem pydantic found in ``value``, those of refused values left out."""
     found: list[Problem] = []
-    for detail in error.errors(include_url=False):
+    details = error.errors(include_url=False)
+    holders = {detail["loc"][:n] for detail in details for n in range(len(detail["loc"]))}
+    for detail in details:
         path: Path = tuple(detail["loc"])
+        if detail["type"] == "too_short" and path in holders:
+            continue  # pydantic counts the good entries only, and the bad ones are told
         if detail["type"] in _SILENT or _value_at(value, path) is OMITTED:
             continue
-        text = _message(detail, model, path, _value_at(value, path))
-        found.append(Problem((*prefix, *path), text))
+        if len(found) >= MAX_WORDED:
+            found.append(Problem(path, ""))  # counted only: looking for near words takes time
+            continue
+        written = _as_written(value, path)
+        text = _message(detail, model, path, _value_at(value, written))
+        found.append(Problem((*prefix, *written), text))
     return found
+
+
+def _as_written(value: Any, path: Path) -> Path:
+    """``path`` in the file's own terms: the short forms (``smtp_host``, a row that is one text,
+    several entries in one text) have fewer steps than the models they become.
+    """
+    steps: list[str | int] = []
+    for index, step in enumerate(path):
+        if isinstance(value, dict) and step == "smtp_hosts" and "smtp_host" in value:
+            return (*steps, "smtp_host")
+        if isinstance(value, dict):
+            value = value.get(step)
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            value = value[step]
+        elif isinstance(value, str):
+            return (*steps, *(rest for rest in path[index:] if isinstance(rest, int)))
+        steps.append(step)
+    return path
 
 
 def _value_at(value: Any, path: Path) -> Any:
@@ -123,7 +150,9 @@ def _bounds(kind: str, context: dict[str, Any]) -> str:
 
 def _keys_at(model: type[BaseModel], path: Path) -> Iterable[str]:
     inner = model_at(model, path)
-    return () if inner is None else inner.model_fields
+    if inner is None:
+        return ()
+    return (*inner.model_fields, *(inner.short_forms if issubclass(inner, Group) else ()))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

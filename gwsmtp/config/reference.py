@@ -71,7 +71,7 @@ def yaml_value(value: Any) -> str:
     if isinstance(value, Secret | Endpoint | Path):
         return yaml_value(str(value))
     if value is None:
-        return '""'
+        return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
@@ -140,10 +140,10 @@ def _group(model: type[BaseModel], prefix: str, full: bool) -> Iterator[str]:
         inner = model_in(field.annotation)
         if mark_of(field) is not None and full:
             yield from _comment(about(field))
-        if inner is None or (mark_of(field) is not None and not is_row_list(field.annotation)):
+        if inner is None:
             yield _setting(model, name, key, field, full)
         elif not is_row_list(field.annotation):
-            yield from ("", *_comment(_doc(inner)), f"{name}:")
+            yield from (f"{name}:",) if mark_of(field) else ("", *_comment(_doc(inner)), f"{name}:")
             yield from _indented(_group(inner, f"{key}.", full), "  ")
         elif inner is model:
             yield f"# {name}: rows below this one, with the same keys"

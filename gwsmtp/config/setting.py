@@ -10,7 +10,7 @@ the checks are readers of these fields; no default lives anywhere else.
 import types
 from collections.abc import Callable, Iterator
 from enum import StrEnum
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
@@ -25,7 +25,11 @@ class Applies(StrEnum):
 
 
 class Group(BaseModel):
-    """A mapping of the file. Frozen; unknown keys are refused."""
+    """A mapping of the file. Frozen; unknown keys are refused. ``short_forms`` are keys that a
+    validator turns into a field before the model sees them.
+    """
+
+    short_forms: ClassVar[tuple[str, ...]] = ()
 
     model_config = ConfigDict(
         frozen=True,

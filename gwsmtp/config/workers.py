@@ -31,7 +31,7 @@ class WorkersGroup(Group):
         "nobody",
         title="User",
         description="Account the children run as when the master was started as root; blank: they "
-        "stay root.",
+        "stay what the master is.",
         applies=Applies.RESTART,
         enforced=True,
     )

@@ -38,7 +38,9 @@ _OTHER_NUMBERS = re.compile(
     r"[-+]?(?:0[0-9_]+|0x[0-9a-fA-F_]+|0b[01_]+|0o[0-7_]+|[0-9][0-9_]*|[0-9][0-9_]*\.[0-9_]*"
     r"|[0-9.][0-9_.]*[eE][-+]?[0-9]+|\.[0-9_]+|\.(?:inf|Inf|INF|nan|NaN|NAN))\Z"
 )
-_BRACKETED = re.compile(r"\[[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]")
+_BRACKETED = re.compile(r"\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\](?::[0-9]+)?")
+# a word that begins with one of YAML's signs
+_WORD = re.compile(r"[*%@`&!|>][^\s,\]}]*")
 _CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -138,7 +140,8 @@ class _Frame:
 class _Builder:
     """Builds the value of one document from events; problems are collected, not raised."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: str) -> None:
+        self.text = text
         self.stack: list[_Frame] = []
         self.problems: list[TextProblem] = []
         self.value: Any = None
@@ -202,7 +205,8 @@ class _Builder:
         if len(self.stack) >= MAX_DEPTH:
             raise self.fatal(event, (), f"is nested more than {MAX_DEPTH} deep")
         if self.stack and self.stack[-1].waits_for_key:
-            hint = "a key must be plain text; put [ or { in quotes where it is text"
+            line = self.text.splitlines()[event.start_mark.line]
+            hint = _bracket_hint(line) or "a key must be plain text: put it in quotes"
             raise self.fatal(event, self.stack[-1].path, hint)
         self.stack.append(_Frame(container, self.here()))
 
@@ -215,7 +219,7 @@ class _Builder:
 
 def parse(text: str) -> Parsed:
     """The value of ``text``. Raises TextError where YAML itself cannot go on."""
-    builder = _Builder()
+    builder = _Builder(text)
     documents = 0
     for event in _events(text, builder):
         kind = type(event)
@@ -253,26 +257,34 @@ def _explain(error: yaml.YAMLError, text: str, builder: _Builder) -> TextProblem
     mark = getattr(error, "problem_mark", None)
     if mark is None:
         return TextProblem(1, (), "is no YAML")
-    problem = str(getattr(error, "problem", None) or "is no YAML")
+    context = str(getattr(error, "context", None) or "")
+    if context.endswith(("an alias", "an anchor")):
+        mark = getattr(error, "context_mark", None) or mark
     lines = text.splitlines() or [""]
     number = min(mark.line, len(lines) - 1)
     line = lines[number]
-    rest = line[mark.column : mark.column + 60] if mark.line == number else ""
+    word = _WORD.match(line, mark.column) if mark.line == number else None
     path = builder.here()
-    if rest[:1] == "*":
-        return TextProblem(number + 1, path, f"* begins an alias in YAML: put {rest} in quotes")
-    if rest[:1] in ("%", "@", "`", "&", "!", "|", ">"):
-        return TextProblem(
-            number + 1, path, f"{rest[0]} has a meaning in YAML: put {rest} in quotes"
-        )
-    bracketed = _BRACKETED.search(line)
-    if bracketed:
-        what = line[bracketed.start() :].rstrip()
-        hint = f"[ begins a list in YAML: put an IPv6 address in quotes: {what[:60]}"
+    if word:
+        what = "begins an alias" if word[0][0] == "*" else "has a meaning"
+        hint = f"{word[0][0]} {what} in YAML: put {word[0][:60]} in quotes"
         return TextProblem(number + 1, path, hint)
+    hint = _bracket_hint(line)
+    if hint:
+        # the list that YAML saw is no part of the key
+        is_row = bool(path) and isinstance(path[-1], int)
+        return TextProblem(number + 1, path[:-1] if is_row else path, hint)
     if "\t" in line[: len(line) - len(line.lstrip())]:
         return TextProblem(number + 1, path, "a tab cannot indent in YAML: use blanks")
+    problem = str(getattr(error, "problem", None) or "is no YAML")
     return TextProblem(number + 1, path, f"YAML: {problem}")
+
+
+def _bracket_hint(line: str) -> str:
+    bracketed = _BRACKETED.search(line)
+    if bracketed is None:
+        return ""
+    return f"[ begins a list in YAML: put an IPv6 address in quotes: {bracketed[0]}"
 
 
 def find_lines(text: str, wanted: set[Path]) -> dict[Path, int]:
@@ -283,7 +295,7 @@ def find_lines(text: str, wanted: set[Path]) -> dict[Path, int]:
     found: dict[Path, int] = {}
     paths: list[Path] = []
     counters: list[int] = []  # index in a list; -1: a key comes next; -2: its value
-    builder = _Builder()
+    builder = _Builder(text)
     try:
         for event in _events(text, builder):
             kind = type(event)

@@ -1,0 +1,10 @@
+"""Findings of rules."""
+
+from gwsmtp.config.finding import error, warning
+
+
+def test_keys_as_text_or_steps() -> None:
+    assert error("a.b", "x").path == ("a", "b")
+    assert error(("a", 0), "x").path == ("a", 0)
+    assert error("a", "x").is_error
+    assert not warning("a", "x").is_error

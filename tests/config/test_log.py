@@ -1,0 +1,19 @@
+"""Logging: what is accepted, normalised and refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.config.helpers import value_of
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "expected"),
+    [
+        ("logging: {to: logs/gw.log}", "logging.path.name", "gw.log"),
+        ("logging: {to: stdout}", "logging.path", None),
+    ],
+)
+def test_values_are_normalised(tmp_path: Path, text: str, key: str, expected: Any) -> None:
+    assert value_of(tmp_path, text, key) == expected
