@@ -17,9 +17,9 @@ class SystemClock:
         self._rfc5322 = ""
         self._iso = ""
 
-    # Seconds for measuring and deadlines; suspended time does not count. Called a dozen times a
-    # message, so it is the system's function itself.
-    monotonic = staticmethod(time.monotonic)
+    def monotonic(self) -> float:
+        """Seconds for measuring and deadlines; does not count suspended time."""
+        return time.monotonic()
 
     def boot_ms(self) -> int:
         """CLOCK_BOOTTIME in ms, the time of the shared table: the same in every process."""

@@ -112,7 +112,9 @@ def _offer(config: Config) -> Offer:
 
 def _limits(config: Config) -> SessionLimits:
     size = config.protocol.size_limit_bytes if config.protocol.enable_size_limit else 0
-    return SessionLimits(size, config.protocol.max_recipients, -1)
+    drop = config.exploit_detection
+    invalid = drop.max_invalid_commands if drop.drop_on_invalid_commands else -1
+    return SessionLimits(size, config.protocol.max_recipients, invalid)
 
 
 def _inbound_timeouts(config: Config) -> InboundTimeouts:

@@ -215,7 +215,7 @@ class ServerProtocol:
         # All verbs have four letters; one glued to its argument is no verb.
         parse = _COMMANDS.get(line[:4].upper()) if line[4:5] in _AFTER_VERB else None
         if parse is None:
-            is_known = verb.upper() in _NOT_OFFERED
+            is_known = line.partition(b" ")[0].upper() in _NOT_OFFERED
             return events.Invalid(replies.NOT_OFFERED if is_known else replies.UNKNOWN_COMMAND)
         try:
             argument = line[5:].decode("ascii")
