@@ -24,7 +24,6 @@ class LoggingGroup(Group):
         "kv",
         title="Log format",
         description="kv: key=value pairs. json: one object a line.",
-        enforced=True,
     )
     level: Literal["debug", "info", "warning", "error"] = setting(
         "info", title="Log level", description="The least weight that is written.", enforced=True

@@ -40,7 +40,6 @@ class ScanGroup(Group):
         None,
         title="Rules of the embedded engine",
         description="YAML file with the embedded engine's rules; blank: its built-in ones.",
-        enforced=True,
     )
     deadline: Whole = setting(
         120,
