@@ -164,7 +164,14 @@ def test_refused_recipient_with_data_already_sent_ends_the_connection_without_a_
 
 
 @pytest.mark.parametrize(
-    "rule", ["greeting=hang", "ehlo=hang", "mail=hang", "rcpt=close", "data=reset"]
+    "rule",
+    [
+        pytest.param("greeting=hang", marks=pytest.mark.full),
+        pytest.param("ehlo=hang", marks=pytest.mark.full),
+        pytest.param("mail=hang", marks=pytest.mark.full),
+        "rcpt=close",
+        "data=reset",
+    ],
 )
 def test_a_host_lost_before_the_dot_is_a_deferral(
     tmp_path: Path, sender: Sender, rule: str
@@ -176,7 +183,16 @@ def test_a_host_lost_before_the_dot_is_a_deferral(
         assert dots(next_hop) == 0
 
 
-@pytest.mark.parametrize("rule", ["end=hang", "end=close", "end=reset", "end=garbage", "end=flood"])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        pytest.param("end=hang", marks=pytest.mark.full),
+        "end=close",
+        "end=reset",
+        "end=garbage",
+        "end=flood",
+    ],
+)
 def test_a_host_lost_after_the_dot_leaves_the_message_in_doubt_and_is_not_asked_again(
     tmp_path: Path, sender: Sender, rule: str
 ) -> None:

@@ -209,6 +209,7 @@ def test_a_pipelined_group_is_answered_in_one_write_and_in_order(house: Rig) -> 
     client.close()
 
 
+@pytest.mark.full
 def test_a_group_is_answered_earlier_when_a_handler_waits_for_a_second(house: Rig) -> None:
     house.scanner.delay_s = 2.0
     client = house.greeted()
@@ -257,6 +258,7 @@ def test_timers(house: Rig) -> None:
     assert house.messages[-1].outcome == "lost"
 
 
+@pytest.mark.full
 def test_a_dribbling_client_does_not_hold_on(house: Rig) -> None:
     house.timeouts = InboundTimeouts(5, 0.3, 5, 5)
     client = house.greeted()
