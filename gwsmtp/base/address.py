@@ -18,11 +18,6 @@ class Mailbox:
         self.domain = domain
 
     @property
-    def is_null(self) -> bool:
-        """The null reverse-path ``<>``."""
-        return not self.text
-
-    @property
     def key(self) -> str:
         """What caches and counters compare: local parts are equal only to the letter by the RFC,
         yet no mail system in use tells them apart by case, and a harvester must not count twice.

@@ -100,10 +100,13 @@ def parse_endpoint(
     return Endpoint(_host(host, names), port)
 
 
-def parse_service_address(text: str, default_port: int | None = None) -> Endpoint | UnixEndpoint:
+def parse_service_address(
+    text: str, default_port: int | None = None, *, any_port: bool = False
+) -> Endpoint | UnixEndpoint:
     """``unix:/path`` or ``host:port`` (engines, statistics, reputation).
 
-    Without ``default_port`` the port must be given. Raises ValueError.
+    Without ``default_port`` the port must be given; ``any_port`` as ``parse_endpoint``. Raises
+    ValueError.
     """
     text = text.strip()
     if text.startswith("unix:"):
@@ -117,7 +120,7 @@ def parse_service_address(text: str, default_port: int | None = None) -> Endpoin
         return UnixEndpoint(path)
     if default_port is None and _split_port(text)[1] is None:
         raise ValueError("needs host:port or unix:/path")
-    return parse_endpoint(text, default_port or 0, names=True)
+    return parse_endpoint(text, default_port or 0, names=True, any_port=any_port)
 
 
 def is_host_name(text: str) -> bool:

@@ -54,16 +54,6 @@ class Reply:
         """5xx."""
         return 500 <= self.code < 600
 
-    def with_reference(self, reference: str) -> "Reply":
-        """The same reply with ``[reference]`` at its end (DEFENCE, Explainable)."""
-        return Reply(
-            self.code,
-            self.enhanced,
-            *self.lines[:-1],
-            f"{self.lines[-1]} [{reference}]",
-            closes=self.closes,
-        )
-
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Reply) and self.wire == other.wire and self.closes == other.closes
 

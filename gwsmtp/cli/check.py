@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from gwsmtp.base.exitcodes import ExitCode
-from gwsmtp.cli.configfile import config_option
+from gwsmtp.cli.options import config_option
 from gwsmtp.config.loader import Report, check_file
 from gwsmtp.config.root import Config
 from gwsmtp.config.setting import mark_of, settings_of
@@ -22,18 +22,18 @@ EPILOG = (
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--all", "every", is_flag=True, help="List every setting that does not act yet.")
-def command(config_file: Path, as_json: bool, every: bool) -> None:
+def command(config_path: Path, as_json: bool, every: bool) -> None:
     """Check a configuration file and report every problem as FILE:LINE KEY: PROBLEM.
 
     Warnings and settings that are accepted but do not act yet are listed too; they do not change
     the exit code.
     """
-    report = check_file(config_file)
+    report = check_file(config_path)
     idle = idle_settings() if every else report.unenforced()
     if as_json:
         click.echo(json.dumps(_as_dict(report, idle), indent=2, ensure_ascii=False))
     else:
-        _print(config_file, report, idle)
+        _print(config_path, report, idle)
     sys.exit(ExitCode.CONFIG if report.problems else ExitCode.OK)
 
 

@@ -8,7 +8,7 @@ import click
 
 from gwsmtp.base.errors import ConfigError
 from gwsmtp.base.exitcodes import ExitCode
-from gwsmtp.cli.configfile import config_option
+from gwsmtp.cli.options import config_option
 from gwsmtp.config.changes import changes, needs
 from gwsmtp.config.loader import load_config
 from gwsmtp.config.reference import reference, starter
@@ -33,9 +33,9 @@ def reference_command(short: bool) -> None:
 @command.command(name="show", epilog=f"Example: gwsmtp config show -c gwsmtp.yaml. {_CODES}")
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def show_command(config_file: Path, as_json: bool) -> None:
+def show_command(config_path: Path, as_json: bool) -> None:
     """Print the configuration in effect, defaults included and secrets masked."""
-    config = _load(config_file)
+    config = _load(config_path)
     if as_json:
         click.echo(json.dumps(plain(config), indent=2, ensure_ascii=False))
     else:

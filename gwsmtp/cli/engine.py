@@ -21,11 +21,11 @@ from gevent import socket
 
 from gwsmtp.base import logs
 from gwsmtp.base.clock import SystemClock
+from gwsmtp.base.endpoint import Endpoint, UnixEndpoint, parse_service_address
 from gwsmtp.base.errors import ScanUnavailable
 from gwsmtp.base.exitcodes import ExitCode
 from gwsmtp.engine.server import EngineServer
 from gwsmtp.scan.connection import Connection, Timings, open_connection
-from gwsmtp.scan.endpoint import Endpoint, UnixEndpoint, parse_endpoint
 from gwsmtp.scan.outcome import ScanRequest
 from gwsmtp.scan.pool import ScanPool
 from gwsmtp.scan.wire import Encoder
@@ -33,17 +33,20 @@ from gwsmtp.scan.wire import Encoder
 _BACKLOG = 512
 
 
-class EndpointType(click.ParamType[Endpoint]):
+class EndpointType(click.ParamType[Endpoint | UnixEndpoint]):
     """``unix:/path``, ``host:port`` or ``[v6]:port``."""
 
     name = "address"
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Endpoint:
+    ) -> Endpoint | UnixEndpoint:
         """The endpoint, or click's usage error."""
         try:
-            return parse_endpoint(str(value))
+            text = str(value)
+            if text.startswith("unix:"):
+                text = f"unix:{Path(text[len('unix:') :]).absolute()}"
+            return parse_service_address(text, any_port=True)
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
@@ -79,7 +82,7 @@ def command() -> None:
     required=True,
     help="Where to listen: unix:/path, host:port or [v6]:port.",
 )
-def run(listen: Endpoint) -> None:
+def run(listen: Endpoint | UnixEndpoint) -> None:
     """Run the scan engine in the foreground. TERM drains and ends, INT and QUIT end at once.
 
     Exit codes: 0 ended by a signal, 71 the address is taken or not ours.
@@ -121,7 +124,7 @@ def run(listen: Endpoint) -> None:
 @_ADDRESS
 @_DEADLINE
 @_JSON
-def scan(file: Path, address: Endpoint, deadline: float, as_json: bool) -> None:
+def scan(file: Path, address: Endpoint | UnixEndpoint, deadline: float, as_json: bool) -> None:
     """Have one message scanned: FILE is a message as it travels, header and all.
 
     Exit codes: 0 there is a verdict, whatever it is; 69 there is none.
@@ -168,7 +171,7 @@ def scan(file: Path, address: Endpoint, deadline: float, as_json: bool) -> None:
 @command.command()
 @_ADDRESS
 @_JSON
-def ping(address: Endpoint, as_json: bool) -> None:
+def ping(address: Endpoint | UnixEndpoint, as_json: bool) -> None:
     """Connect to an engine, exchange hellos, and say what it is and how long that took.
 
     Exit codes: 0 it answers, 69 it does not.
@@ -193,7 +196,7 @@ def ping(address: Endpoint, as_json: bool) -> None:
 
 
 @contextmanager
-def _connected(address: Endpoint, clock: SystemClock) -> Iterator[Connection]:
+def _connected(address: Endpoint | UnixEndpoint, clock: SystemClock) -> Iterator[Connection]:
     try:
         connection = open_connection(address, clock, Encoder(), Timings())
     except ScanUnavailable as error:
@@ -204,7 +207,7 @@ def _connected(address: Endpoint, clock: SystemClock) -> Iterator[Connection]:
         connection.close("done")
 
 
-def _listen(endpoint: Endpoint) -> socket.socket:
+def _listen(endpoint: Endpoint | UnixEndpoint) -> socket.socket:
     if not isinstance(endpoint, UnixEndpoint):
         family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
         listener = socket.socket(family)

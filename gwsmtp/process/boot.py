@@ -22,7 +22,6 @@ import importlib
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
@@ -66,18 +65,6 @@ _PRELOADED = (
     "_strptime",
     "traceback",
     "linecache",
-)
-# ... and by dnspython, which loads each record type when it first meets one.
-_PRELOADED_WITH_DNS = (
-    "dns.rdtypes.ANY.CNAME",
-    "dns.rdtypes.ANY.MX",
-    "dns.rdtypes.ANY.NS",
-    "dns.rdtypes.ANY.OPT",
-    "dns.rdtypes.ANY.PTR",
-    "dns.rdtypes.ANY.SOA",
-    "dns.rdtypes.ANY.TXT",
-    "dns.rdtypes.IN.A",
-    "dns.rdtypes.IN.AAAA",
 )
 
 
@@ -184,6 +171,5 @@ def _preload() -> None:
 
     hub = get_hub()
     _ = hub.threadpool, hub.resolver
-    wanted = _PRELOADED + (_PRELOADED_WITH_DNS if "dns" in sys.modules else ())
-    for name in wanted:
+    for name in _PRELOADED:
         importlib.import_module(name)

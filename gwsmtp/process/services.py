@@ -4,6 +4,7 @@ The only place below the command line that sees the whole configuration. Called 
 fork; opens nothing but thread pools and the scan engines' connections.
 """
 
+import os
 import random
 import socket
 from collections.abc import Iterator, Sequence
@@ -86,7 +87,7 @@ def build_services(config: Config, child: Child, scanner: ScanPool) -> Services:
         draft_budget=DraftBudget(config.workers.draft_memory),
         audit=Audit(EventLog(child.log_writer, child.context.label, clock), Counters(child.slot)),
         clock=clock,
-        ids=SessionIds(random.SystemRandom()),
+        ids=SessionIds(random.Random(os.urandom(32))),
     )
 
 

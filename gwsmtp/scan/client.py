@@ -16,6 +16,7 @@ from typing import Final
 from gevent import Greenlet, sleep
 from gevent.lock import Semaphore
 
+from gwsmtp.base.endpoint import parse_service_address
 from gwsmtp.base.logs import quoted
 from gwsmtp.base.seams import Clock
 from gwsmtp.scan.connection import (
@@ -25,7 +26,6 @@ from gwsmtp.scan.connection import (
     Timings,
     open_connection,
 )
-from gwsmtp.scan.endpoint import parse_endpoint
 from gwsmtp.scan.messages import Answer, Failure
 from gwsmtp.scan.outcome import ScanRequest
 from gwsmtp.scan.wire import Encoder
@@ -62,7 +62,7 @@ class EngineClient:
         self.priority = priority
         self.state = EngineState.CONNECTING
         self.cause = "not connected yet"
-        self._endpoint = parse_endpoint(address)
+        self._endpoint = parse_service_address(address)
         self._clock = clock
         self._on_change = on_change
         self._timings = timings

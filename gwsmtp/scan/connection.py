@@ -17,9 +17,9 @@ from gevent.event import AsyncResult, Event
 from gevent.hub import Waiter
 from gevent.lock import Semaphore
 
+from gwsmtp.base.endpoint import Endpoint, UnixEndpoint
 from gwsmtp.base.errors import ScanUnavailable
 from gwsmtp.base.seams import Clock, MessageBody
-from gwsmtp.scan.endpoint import Endpoint, UnixEndpoint
 from gwsmtp.scan.messages import (
     FD,
     GATEWAY_CAPABILITIES,
@@ -73,7 +73,7 @@ class _Waiting:
 
 
 def open_connection(
-    endpoint: Endpoint, clock: Clock, encoder: Encoder, timings: Timings
+    endpoint: Endpoint | UnixEndpoint, clock: Clock, encoder: Encoder, timings: Timings
 ) -> "Connection":
     """Connects and greets; blocks the greenlet; raises EngineLost with the cause."""
     sock = None

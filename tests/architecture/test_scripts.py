@@ -3,12 +3,12 @@
 import os
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.support.wait import wait_for
 
 SCRIPTS = ("run", "test", "check", "fmt", "cov", "soak", "tools")
 SKIPPING = """
@@ -74,13 +74,6 @@ def test_skipped_test_passes_but_not_in_full_mode(root: Path, tmp_path: Path) ->
     assert full.returncode == 1
 
 
-def _wait_for(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, f"waited 30 s for {what}"
-        threading.Event().wait(0.01)
-
-
 @pytest.mark.full
 def test_unpacked_programs_send_mail_to_each_other(
     tool: Callable[[str], Path], tmp_path: Path
@@ -107,11 +100,11 @@ def test_unpacked_programs_send_mail_to_each_other(
 
     sink = subprocess.Popen([tool("smtp-sink"), *as_whom, "-d", f"{mail}/", f"unix:{address}", "9"])
     try:
-        _wait_for(address.exists, "smtp-sink's socket")
+        wait_for(address.exists, "smtp-sink's socket")
         subprocess.run([tool("swaks"), "--silent", "3", *swaks], cwd="/", check=True, timeout=30)
         subprocess.run([tool("smtp-source"), *source], cwd="/", check=True, timeout=30)
         sent = [*["from smtp-source"] * 5, "from swaks"]
-        _wait_for(lambda: subjects() == sent, "six messages in smtp-sink's folder")
+        wait_for(lambda: subjects() == sent, "six messages in smtp-sink's folder")
     finally:
         sink.kill()
         sink.wait()

@@ -1,11 +1,6 @@
 from gwsmtp.base.address import NULL_SENDER, Mailbox
 
 
-def test_null_sender_is_null_and_nothing_else_is() -> None:
-    assert NULL_SENDER.is_null
-    assert not Mailbox("Postmaster", "Postmaster", "").is_null
-
-
 def test_key_ignores_the_case_of_the_local_part() -> None:
     assert Mailbox("Ann@a.test", "Ann", "a.test").key == "ann@a.test"
     assert NULL_SENDER.key == "@"

@@ -33,18 +33,6 @@ def test_class_of_code(code: int, facts: tuple[bool, bool, bool]) -> None:
     assert (reply.is_positive, reply.is_temporary, reply.is_permanent) == facts
 
 
-def test_reference_stands_at_the_end_and_changes_nothing_else() -> None:
-    reply = Reply(421, "4.3.2", "a", "b", closes=True)
-    with_reference = reply.with_reference("bcdfghjklm")
-    assert with_reference.lines == ("a", "b [bcdfghjklm]")
-    assert (with_reference.code, with_reference.enhanced, with_reference.closes) == (
-        421,
-        "4.3.2",
-        True,
-    )
-    assert reply.lines == ("a", "b")
-
-
 def test_replies_are_compared_by_what_they_do() -> None:
     one = Reply(421, "4.3.2", "x", closes=True)
     assert one == Reply(421, "4.3.2", "x", closes=True)

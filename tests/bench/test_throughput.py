@@ -5,8 +5,6 @@ import signal
 import smtplib
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -15,19 +13,12 @@ import pytest
 from bench import runs
 from bench.programs import ROOT, Sink, start_bare_proxy, start_sink_alone
 from bench.runs import Load, RunFailed, running, send
+from tests.support.wait import wait_for
 
 pytestmark = pytest.mark.full
 
 THROUGHPUT = [sys.executable, str(ROOT / "bench" / "throughput")]
 EICAR = r"X5O!P%@AP[4\PZX54(P^)7CC)7}$" + "EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
-
-
-def wait_until(condition: Callable[[], bool], missing: str, seconds: float = 20.0) -> None:
-    """Polls a condition outside our control (another process's state)."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, missing
-        time.sleep(0.02)
 
 
 def test_smallest_run_reports_both_systems(tmp_path: Path) -> None:
@@ -67,7 +58,7 @@ def test_interrupt_ends_every_program() -> None:
         def is_loading() -> bool:
             return any(child.name() == "smtp-source" for child in process.children())
 
-        wait_until(is_loading, "the load did not start")
+        wait_for(is_loading, "the load did not start")
         family = process.children(recursive=True)
         assert len(family) >= 6  # next hop, load, yardstick's master, two workers, engine
         bench.send_signal(signal.SIGINT)

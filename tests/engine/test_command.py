@@ -96,4 +96,4 @@ def test_help_has_an_example_and_a_bad_address_is_a_usage_error() -> None:
         assert "Exit codes:" in shown
     done = call("ping", "--address", "nonsense")
     assert done.returncode == 2
-    assert "neither unix:/path nor host:port" in done.stderr
+    assert "needs host:port or unix:/path" in done.stderr
