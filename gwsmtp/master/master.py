@@ -145,7 +145,7 @@ class Master:
         self._signals.open()
         self._lifeline_read, self._lifeline_write = os.pipe2(os.O_CLOEXEC)
         children = Children(table, self._id, self._generation, self._make_context)
-        if config.scan.embedded:
+        if config.scan.runs_embedded:
             children.add_seat(Role.ENGINE, 0, self._options.entries[Role.ENGINE])
         if self._options.trial:
             children.add_seat(Role.TRIAL, 0, self._options.entries[Role.TRIAL])
@@ -183,7 +183,7 @@ class Master:
         server = self._config.server
         if server.enabled:
             self._listeners[Role.WORKER] = listeners.bind_listeners(server.listen)
-        if self._config.scan.embedded:
+        if self._config.scan.runs_embedded:
             engine = listeners.bind_unix(self._engine_path, self._account)
             self._listeners[Role.ENGINE] = [engine]
         if self._options.trial and self._maildir:
@@ -221,7 +221,7 @@ class Master:
             lifeline_fd=self._lifeline_read,
             log_fd=self._log_fd,
             owner=self._id,
-            engine_address=f"unix:{self._engine_path}" if self._config.scan.embedded else "",
+            engine_address=f"unix:{self._engine_path}" if self._config.scan.runs_embedded else "",
             maildir=self._maildir if role is Role.TRIAL else None,
             outlives=outlived_by(role),
         )

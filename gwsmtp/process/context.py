@@ -80,7 +80,7 @@ class ScanSettings(Protocol):
     """Group ``scan``."""
 
     @property
-    def embedded(self) -> bool: ...
+    def runs_embedded(self) -> bool: ...
 
 
 class LoggingSettings(Protocol):

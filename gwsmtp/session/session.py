@@ -150,7 +150,8 @@ class Session:
             if type(event) is events.Payload:
                 self._take(event.data)
                 continue
-            self.summary.commands += 1
+            if type(event) is not events.EndOfData:
+                self.summary.commands += 1
             if type(event) is not events.Recipient:
                 self._commands_since_message += 1
                 if self._commands_since_message > USELESS_COMMANDS:

@@ -17,7 +17,7 @@ from tests.support.corpus import without_trace
 from tests.support.eventlog import Line, events, wait_for_events
 from tests.support.fakeengine import FakeEngine, Mode
 from tests.support.gateway import Gateway, open_folder
-from tests.support.processes import killed_at_sight, wait_for_child
+from tests.support.processes import children, killed_at_sight, wait_for_child
 from tests.support.rawclient import RawClient
 from tests.support.rawsink import RawSink
 from tests.support.wait import wait_for
@@ -118,6 +118,18 @@ def make_place(
         "workers": {"count": workers},
     }
     return Place(stack.enter_context(Gateway(folder, sink.address, settings)), sink, action)
+
+
+def test_no_embedded_engine_runs_beside_an_external_one() -> None:
+    folder = open_folder()
+    try:
+        with RawSink() as sink, FakeEngine() as engine:
+            scan = {"engines": [{"name": "outside", "address": engine.address}]}
+            with Gateway(folder, sink.address, {"scan": scan}) as gateway:
+                assert Place(gateway, sink).send().startswith("250 ")
+                assert children(gateway, Role.ENGINE) == []
+    finally:
+        shutil.rmtree(folder)
 
 
 # The embedded engine -------------------------------------------------------------------------

@@ -47,7 +47,7 @@ def test_a_message_is_traced_scanned_delivered_and_answered(house: Rig, next_hop
     assert (message.outcome, message.verdict, message.size_bytes) == ("accepted", "accept", 18)
     assert message.hop == str(next_hop.host)
     ended = house.wait_ended()
-    assert (ended.reason, ended.after, ended.messages, ended.commands) == ("quit", "QUIT", 1, 6)
+    assert (ended.reason, ended.after, ended.messages, ended.commands) == ("quit", "QUIT", 1, 5)
     assert ended.bytes_in > 0 < ended.bytes_out
     client.close()
 

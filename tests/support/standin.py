@@ -62,7 +62,7 @@ class Paths:
 
 @dataclass
 class Scan:
-    embedded: bool = True
+    runs_embedded: bool = True
 
 
 @dataclass
