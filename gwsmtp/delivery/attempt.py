@@ -236,7 +236,12 @@ class _Attempt:
         self._must_drop = heard[-1].code == 354
         if verdict is not None:
             return verdict
-        return self._send_body() if heard[-1].code == 354 else self._refusal(heard[-1])
+        if heard[-1].code == 354:
+            return self._send_body()
+        if heard[-1].code < 400:
+            # Neither a refusal nor leave to go on: nobody knows where the host stands.
+            raise HopFailure(f"{connection.host}: DATA answered {heard[-1]}")
+        return self._refusal(heard[-1])
 
     def _before_data(self, sender: HopReply, recipients: list[HopReply]) -> Result | None:
         """The result where MAIL and RCPT already decide; None to go on to DATA."""
@@ -277,8 +282,9 @@ class _Attempt:
             except SpoolError as e:
                 return self._result(Outcome.DEFERRED, replies.SPOOL_FULL, str(e))
             last = stuffer.finish()
-        if connection.has_spoken():
-            # What it says before our dot is not its answer to the message.
+        # What it says before our dot is not its answer to the message. A body in memory goes out at
+        # once behind the 354; one in a file takes its time.
+        if connection.has_leftover or (data is None and connection.has_spoken()):
             raise HopFailure(f"{connection.host}: spoke before the end of data")
         if self._is_client_gone():
             return None

@@ -64,9 +64,9 @@ class HopConnection:
         return "PIPELINING" in self.extensions
 
     @property
-    def is_clean(self) -> bool:
-        """Whether no octet came that nobody asked for; else the connection is out of order."""
-        return not self._reader.has_leftover
+    def has_leftover(self) -> bool:
+        """Whether octets were read that nobody asked for: the connection is out of order."""
+        return self._reader.has_leftover
 
     def has_spoken(self) -> bool:
         """Whether it has said anything that was not read yet. Does not block."""
@@ -132,6 +132,9 @@ class HopConnection:
             reply = self.read(seconds, b"HELO")
         elif reply.is_positive:
             self.extensions = offered_extensions(reply)
+        if self._reader.has_leftover:
+            self.drop()
+            raise HopFailure(f"{self.host}: spoke unasked behind its reply to EHLO")
         if not reply.is_positive:
             self.drop()
             raise HopFailure(f"{self.host}: EHLO refused: {reply}", is_busy=reply.code == 421)

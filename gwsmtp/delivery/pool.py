@@ -98,7 +98,7 @@ class HopPool:
         if (
             connection.messages >= MESSAGES_PER_CONNECTION
             or now - connection.opened_at >= CONNECTION_AGE_S
-            or not connection.is_clean
+            or connection.has_leftover
             or (self._max_refusals and connection.refusals >= self._max_refusals)
         ):
             connection.quit()
@@ -134,9 +134,11 @@ class HopPool:
         now = self._clock.monotonic()
         while hop.idle:
             connection = hop.idle.pop()
-            if now - connection.idle_since < self._idle_s and (
-                now - connection.opened_at < CONNECTION_AGE_S
-            ):
+            is_young = now - connection.opened_at < CONNECTION_AGE_S
+            is_awake = now - connection.idle_since < self._idle_s
+            # What it said unasked would be taken for the answer to our next command, and every
+            # later answer for that of the command before.
+            if is_young and is_awake and not connection.has_spoken():
                 return connection
             connection.quit()
         return None

@@ -254,3 +254,14 @@ def make(folder: Path) -> Path:
     """A folder for one more next hop."""
     folder.mkdir()
     return folder
+
+
+def test_a_host_that_grants_data_with_anything_but_354_is_dropped(
+    tmp_path: Path, sender: Sender
+) -> None:
+    with hop(tmp_path, "data#1=250 2.0.0 what") as next_hop:
+        result = sender.send(next_hop.host)
+        assert result.outcome is Outcome.DEFERRED
+        assert "QUIT" not in next_hop.said()
+        assert sender.send(next_hop.host).outcome is Outcome.DELIVERED
+        assert len(next_hop.journal("connected")) == 2

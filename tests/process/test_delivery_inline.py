@@ -143,7 +143,7 @@ def test_a_pooled_connection_that_fails_once_is_replaced(
     line.hop.misbehave(f"{stage}#1={ACTIONS[action]}")
     heard = line.send(sender)
     is_answer = action in ("later", "never") and stage != "rset"
-    if action == "3xx" and stage != "rset":
+    if action == "3xx" and stage in ("mail", "rcpt"):
         assert heard.startswith(NOT_NOW)
         assert line.dots(sender) == 0
     elif is_answer:
