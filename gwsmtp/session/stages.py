@@ -56,6 +56,12 @@ def rcpt(session: Conversation, event: events.Recipient) -> Reply:
         return replies.NEED_MAIL
     if len(transaction.recipients) >= services.limits.recipients:
         return replies.TOO_MANY_RECIPIENTS
+    if not mailbox.domain:
+        # A bare Postmaster is the one of our own domain (RFC 5321 4.1.1.3, SETTINGS row 49).
+        host_domain = services.host_domain
+        mailbox = Mailbox(f"{mailbox.local}@{host_domain}", mailbox.local, host_domain.lower())
+        if services.directory.hosted(mailbox.domain) is None:
+            return replies.UNKNOWN_MAILBOX
     domain = services.directory.hosted(mailbox.domain)
     if domain is None:
         return replies.relay_denied(session.session_id)
@@ -67,9 +73,7 @@ def rcpt(session: Conversation, event: events.Recipient) -> Reply:
         reply = _ask(session, domain, mailbox)
     if reply.is_positive:
         transaction.route = route
-        # The same mailbox twice is one delivery.
-        if all(mailbox.key != other.key for other in transaction.recipients):
-            transaction.recipients.append(mailbox)
+        transaction.recipients.setdefault(mailbox.key, mailbox)
     return reply
 
 

@@ -1,6 +1,7 @@
 """The trace field a message gets from us (RFC 5321 4.4, RFC 3848)."""
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from gwsmtp.base.peer import Peer
@@ -21,7 +22,7 @@ def trace_prefix(helo: str, peer: Peer, host_domain: str, *, is_extended: bool) 
     return f"Received: from {name} ({peer.literal})\r\n\tby {host_domain} with {protocol} id "
 
 
-def received_field(prefix: str, message_id: str, recipients: list[str], date: str) -> bytes:
+def received_field(prefix: str, message_id: str, recipients: Sequence[str], date: str) -> bytes:
     """The whole Received field with its CRLF; names the recipient only where there is one, so
     that blind copies stay blind (RFC 5321 7.2).
     """

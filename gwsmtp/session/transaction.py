@@ -54,7 +54,8 @@ class Transaction:
         self.is_8bit = mail.body == "8BITMIME"
         self.event = event
         self.trace = trace
-        self.recipients: list[Mailbox] = []
+        # By key: the same mailbox twice is one delivery.
+        self.recipients: dict[str, Mailbox] = {}
         self.route: Route | None = None
         self.received_octets = 0
         self._draft: Draft | None = None
@@ -70,7 +71,7 @@ class Transaction:
         """Makes ready for the content."""
         services = self._services
         self._draft = Draft(services.draft_directory, services.draft_budget, services.disk.run)
-        self.event.recipients = tuple(mailbox.text for mailbox in self.recipients)
+        self.event.recipients = tuple(mailbox.text for mailbox in self.recipients.values())
 
     def append(self, content: bytes) -> None:
         """Takes content; what already failed is read on to its end and dropped, since only the
@@ -150,7 +151,7 @@ class Transaction:
         received = received_field(
             self.trace,
             f"{event.session_id}.{event.number}",
-            [mailbox.text for mailbox in self.recipients],
+            event.recipients,
             services.clock.rfc5322(),
         )
         try:
@@ -228,10 +229,10 @@ class Transaction:
         event.outcome = result.outcome.value
         event.cause = event.cause or result.cause
         if result.refused:  # also of a message that was put off: its next try hears it at RCPT
-            for mailbox in self.recipients:
+            for key, mailbox in self.recipients.items():
                 refused = result.refused.get(mailbox.text)
                 if refused is not None:
-                    services.verifier.refused_at_delivery(mailbox.key, refused)
+                    services.verifier.refused_at_delivery(key, refused)
         return result.reply
 
 

@@ -94,6 +94,7 @@ class Rig:
         self.scanner = OneVerdict()
         self.timeouts = PATIENT
         self.limits = SessionLimits(size=1_000_000, recipients=100, invalid=5)
+        self.host_domain = "gw.example.test"
         self.scan_failure: ScanFailureAction = "delay"
         self.reject_bare_newline = False
         self.spool = folder
@@ -143,7 +144,7 @@ class Rig:
         )
         return Services(
             interface="test",
-            host_domain="gw.example.test",
+            host_domain=self.host_domain,
             greeting=replies.greeting("gw.example.test ESMTP"),
             helo=replies.helo("gw.example.test"),
             ehlo=replies.ehlo("gw.example.test", offer.keywords()),

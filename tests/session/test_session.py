@@ -86,6 +86,22 @@ def test_another_next_hop_than_the_first_is_sent_away_for_now(house: Rig) -> Non
     client.close()
 
 
+def test_a_bare_postmaster_is_that_of_our_own_domain(house: Rig) -> None:
+    house.limits = SessionLimits(0, 10, -1)
+    client = house.greeted()
+    client.ask(b"MAIL FROM:<>\r\n")
+    assert client.ask(b"RCPT TO:<Postmaster>\r\n").startswith("550 5.1.1")
+    client.close()
+    house.host_domain = "Example.Test"
+    own = house.greeted()
+    own.ask(b"MAIL FROM:<>\r\n")
+    assert own.ask(b"RCPT TO:<Postmaster>\r\n").startswith("250")
+    own.ask(b"DATA\r\n")
+    assert own.ask(b"x\r\n.\r\n").startswith("250")
+    assert house.messages[0].recipients == ("Postmaster@Example.Test",)
+    own.close()
+
+
 def test_more_recipients_than_the_limit_are_sent_away_for_now(house: Rig) -> None:
     house.limits = SessionLimits(0, 1, -1)
     client = house.greeted()
