@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gwsmtp.base.endpoint import parse_endpoint
 from gwsmtp.base.exitcodes import ExitCode
 
 if TYPE_CHECKING:
@@ -99,16 +100,17 @@ def command(
 
 
 def _bound(text: str) -> socket.socket:
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdecimal():
-        raise click.BadParameter(f"{text!r} is not HOST:PORT", param_hint="--listen")
+    try:
+        endpoint = parse_endpoint(text, 0, names=True, any_port=True)
+    except ValueError as e:
+        raise click.BadParameter(f"{text!r}: {e}", param_hint="--listen") from e
     listener = None
     try:
-        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(found[0], found[1])
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(found[4])
-    except (OSError, OverflowError) as e:
+    except OSError as e:
         if listener is not None:
             listener.close()
         click.echo(f"gwsmtp trial: cannot listen on {text}: {e}", err=True)

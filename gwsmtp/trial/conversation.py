@@ -39,7 +39,7 @@ MAX_ERRORS = 20
 
 _END_OF_DATA = b"\r\n.\r\n"
 _HASH_INLINE_OCTETS = 65536
-_PATH = re.compile(r"<([^<>]*)>(?: +(.*))?")
+_PATH = re.compile(r'<((?:[^<>"]|"(?:[^"\\]|\\.)*")*)>(?: +(.*))?')
 
 
 class Shared:

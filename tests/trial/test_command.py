@@ -26,7 +26,8 @@ def test_help_has_the_tables_of_rules() -> None:
     [
         (["--rule", "end=explode"], "no action 'explode'"),
         (["--rule", "end=close", "--script", "x"], "exclude each other"),
-        (["--listen", "nowhere"], "'nowhere' is not HOST:PORT"),
+        (["--listen", "127.0.0.1:99999"], "a port is a number from 1 to 65535"),
+        (["--listen", "no where:1"], "an IP address or host name is needed"),
     ],
 )
 def test_a_wrong_command_line_is_refused(

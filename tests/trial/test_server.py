@@ -101,6 +101,7 @@ class TestBehaving:
             ("MAIL FROM:<a@b> SIZE=10 BODY=8BITMIME", 250),
             ("MAIL FROM:<a@b>", 503),
             ("RCPT TO:<>", 501),
+            ('RCPT TO:<"x> y"@example.test>', 250),
             ("RCPT TO:<u@example.test> NOTIFY=NEVER", 555),
             ("WIZ", 500),
             (b"NOOP\nQUIT", 500),
