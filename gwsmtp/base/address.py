@@ -3,11 +3,17 @@
 Parsing is ``protocol.abnf``'s; nothing here looks at syntax.
 """
 
+import re
+import unicodedata
+from typing import Final
+
+_QUOTED_PAIR: Final = re.compile(r"\\(.)")
+
 
 class Mailbox:
     """``text`` is the address as the client wrote it, without angle brackets and source route;
-    ``local`` its local part as written (quotes included); ``domain`` in lower case, "" for the
-    null sender and for a bare Postmaster.
+    ``local`` its local part as written (quotes included); ``domain`` in lower case and in ASCII
+    (A-labels), "" for the null sender and for a bare Postmaster.
     """
 
     __slots__ = ("domain", "local", "text")
@@ -21,8 +27,40 @@ class Mailbox:
     def key(self) -> str:
         """What caches and counters compare: local parts are equal only to the letter by the RFC,
         yet no mail system in use tells them apart by case, and a harvester must not count twice.
+        Quotes that are not needed make no difference either (RFC 5321 4.1.2).
         """
-        return f"{self.local.lower()}@{self.domain}"
+        local = self.local
+        if local[:1] == '"':
+            local = self.unquoted
+        if not local.isascii():
+            return f"{unicodedata.normalize('NFC', local).casefold()}@{self.domain}"
+        return f"{local.lower()}@{self.domain}"
+
+    @property
+    def unquoted(self) -> str:
+        """The local part as its reader means it: without quotes and quoted pairs."""
+        if self.local[:1] != '"':
+            return self.local
+        return _QUOTED_PAIR.sub(r"\1", self.local[1:-1])
+
+    @property
+    def is_ascii(self) -> bool:
+        """Whether it can be sent without SMTPUTF8 (RFC 6531)."""
+        return self.text.isascii()
+
+    def routed_to(self) -> str:
+        """The host a local part asks to be sent on to (``user%host``, ``host!user``,
+        ``"user@host"``), "" where it asks for none: relics that some hosts still follow
+        (RFC 5321 appendix F.2; SETTINGS row 61).
+        """
+        local = self.local
+        if "%" not in local and "!" not in local and "@" not in local:
+            return ""
+        local = self.unquoted
+        for mark in "@%":
+            if mark in local:
+                return local.rpartition(mark)[2].lower()
+        return local.partition("!")[0].lower()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Mailbox) and self.text == other.text

@@ -39,9 +39,11 @@ TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many invalid commands, closing connec
 RESET = Reply(250, "2.0.0", "Reset")
 NOOP = Reply(250, "2.0.0", "Ok")
 VRFY = Reply(252, "2.5.2", "Cannot verify, but will accept mail and try to deliver")
+HELP = Reply(214, "2.0.0", "Commands: HELO EHLO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT")
 SENDER_OK = Reply(250, "2.1.0", "Sender ok")
 RECIPIENT_OK = Reply(250, "2.1.5", "Recipient ok")
 START_MAIL = Reply(354, "", "End data with <CR><LF>.<CR><LF>")
+CHUNK_OK = Reply(250, "2.0.0", "Chunk received")
 
 # Errors of form (SETTINGS 2.3) ---------------------------------------------------------------
 
@@ -60,6 +62,12 @@ SEND_HELO_FIRST = Reply(503, "5.5.1", "Send HELO or EHLO first")
 SENDER_ALREADY_GIVEN = Reply(503, "5.5.1", "Sender already given")
 NEED_MAIL = Reply(503, "5.5.1", "MAIL needed first")
 NEED_RCPT = Reply(503, "5.5.1", "RCPT needed first")
+CHUNKS_BEGUN = Reply(503, "5.5.1", "BDAT has begun, send more of it or RSET")
+CHUNK_LOST = Reply(503, "5.5.1", "An earlier BDAT was refused, send RSET")
+UTF8_NOT_ASKED = Reply(553, "5.6.7", "Address is not ASCII, and MAIL had no SMTPUTF8")
+BDAT_UNREADABLE = Reply(
+    421, "4.5.4", "Syntax: BDAT size [LAST]; cannot go on without a size", closes=True
+)
 
 # Limits of a message -------------------------------------------------------------------------
 

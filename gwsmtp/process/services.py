@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator, Sequence
 
 from gwsmtp.base import replies
+from gwsmtp.base.address import Mailbox
 from gwsmtp.base.audit import Audit
 from gwsmtp.base.errors import ConfigError
 from gwsmtp.base.ids import SessionIds
@@ -68,6 +69,7 @@ def build_services(config: Config, child: Child, scanner: ScanPool) -> Services:
         helo=replies.helo(host_domain),
         ehlo=replies.ehlo(host_domain, offer.keywords()),
         offer=offer,
+        postmaster=_postmaster(config),
         limits=_limits(config),
         timeouts=_inbound_timeouts(config),
         reject_bare_newline=config.protocol.bare_newline == "reject",
@@ -109,6 +111,12 @@ def build_scanner(config: Config, child: Child, engine_address: str) -> ScanPool
 def _offer(config: Config) -> Offer:
     size = config.protocol.size_limit_bytes if config.protocol.enable_size_limit else -1
     return Offer(size, tuple(config.protocol.custom_ehlo_responses))
+
+
+def _postmaster(config: Config) -> Mailbox | None:
+    text = config.protocol.postmaster_email
+    local, _, domain = text.rpartition("@")
+    return Mailbox(text, local, domain.lower()) if text else None
 
 
 def _limits(config: Config) -> SessionLimits:

@@ -1,7 +1,10 @@
-"""The grammar of addresses and parameters (RFC 5321 4.1.2, errata considered), one regex a rule.
+"""The grammar of addresses and parameters (RFC 5321 4.1.2, errata considered; RFC 6531 3.3), one
+regex a rule.
 
-All input is one command line without its CRLF. The regexes admit printable ASCII only, so nothing
-that matches can carry a line end into another command.
+All input is one command line without its CRLF. The regexes admit printable characters only, so
+nothing that matches can carry a line end into another command. Addresses may hold characters
+beyond ASCII here; whether the client had asked for that is the caller's question. Domains leave
+here in ASCII: U-labels become A-labels (IDNA 2008, with UTS 46 mapping).
 
 Deviations, each because real mail needs it:
 - Dot-string: ``..`` and a dot at either end of a local part are accepted (mobile operators hand
@@ -12,24 +15,29 @@ Deviations, each because real mail needs it:
 """
 
 import re
+from ipaddress import IPv4Address, IPv6Address
 from typing import Final
+
+import idna
 
 from gwsmtp.base.address import NULL_SENDER, Mailbox
 
 MAX_PATH_OCTETS: Final = 256
 """RFC 5321 4.5.3.1.3, angle brackets included."""
 
-_ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]"
-_QUOTED = r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\[\x20-\x7e])*"'
-_SUB_DOMAIN = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?"
+# UTF8-non-ascii (RFC 6531 3.3), without the C1 controls and the separators of lines
+_BEYOND = r"\xa0-\u2027\u202a-\ud7ff\ue000-\U0010ffff"
+_ATEXT = rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~.{_BEYOND}-]"
+_QUOTED = rf'"(?:[\x20\x21\x23-\x5b\x5d-\x7e{_BEYOND}]|\\[\x20-\x7e])*"'
+_LET_DIG = rf"[A-Za-z0-9_{_BEYOND}]"
+_SUB_DOMAIN = rf"{_LET_DIG}(?:[A-Za-z0-9_{_BEYOND}-]*{_LET_DIG})?"
 _DOMAIN = rf"{_SUB_DOMAIN}(?:\.{_SUB_DOMAIN})*"
-# address-literal: General-address-literal covers IPv4 and IPv6 texts; what is inside is checked
-# by whoever routes by it.
 _LITERAL = r"\[[\x21-\x5a\x5e-\x7e]+\]"
 _MAILBOX = rf"(?P<local>{_ATEXT}+|{_QUOTED})@(?P<domain>{_DOMAIN}|{_LITERAL})"
 # A-d-l ":" is the source route: accepted and ignored (RFC 5321 appendix C).
 _ROUTE = rf"(?:@(?:{_DOMAIN}|{_LITERAL})(?:,@(?:{_DOMAIN}|{_LITERAL}))*:)?"
 
+_MAPPED_DOMAIN: Final = re.compile(_DOMAIN)
 _REVERSE_PATH: Final = re.compile(rf"FROM: *<(?:{_ROUTE}{_MAILBOX})?>(?: +(.*))?", re.IGNORECASE)
 _FORWARD_PATH: Final = re.compile(
     rf"TO: *<(?:{_ROUTE}{_MAILBOX}|(?P<postmaster>postmaster))>(?: +(.*))?", re.IGNORECASE
@@ -69,7 +77,43 @@ def _mailbox(local: str, domain: str, parameters: str | None) -> tuple[Mailbox, 
     text = f"{local}@{domain}"
     if len(text) + 2 > MAX_PATH_OCTETS:
         return None
+    if not text.isascii():
+        if len(text.encode("utf-8")) + 2 > MAX_PATH_OCTETS:
+            return None
+        ascii_domain = domain if domain.isascii() else _to_a_labels(domain)
+        if ascii_domain is None:
+            return None
+        domain = ascii_domain
+    elif domain[0] == "[" and not is_address_literal(domain):
+        return None
     return Mailbox(text, local, domain.lower()), parameters or ""
+
+
+def _to_a_labels(domain: str) -> str | None:
+    try:
+        mapped = idna.encode(domain, uts46=True).decode("ascii")
+    except UnicodeError:  # idna's own error is one
+        return None
+    # Mapping can leave labels empty.
+    return mapped if _MAPPED_DOMAIN.fullmatch(mapped) else None
+
+
+def is_address_literal(text: str) -> bool:
+    """Whether ``text`` is an IPv4 or IPv6 address literal with its brackets (RFC 5321 4.1.3).
+
+    Deviation: no other tag is registered, so no other General-address-literal is one.
+    """
+    inner = text[1:-1]
+    if not (text.startswith("[") and text.endswith("]")) or "%" in inner:
+        return False
+    try:
+        if inner[:5].upper() == "IPV6:":
+            IPv6Address(inner[5:])
+        else:
+            IPv4Address(inner)
+    except ValueError:
+        return False
+    return True
 
 
 def parse_helo_name(argument: str) -> str | None:

@@ -1,4 +1,5 @@
-"""The payload of DATA: its end, its dots, its line ends (RFC 5321 4.5.2, SETTINGS 2.20).
+"""The payload of DATA and BDAT: its end, its dots, its line ends (RFC 5321 4.5.2, RFC 3030,
+SETTINGS 2.20).
 
 Only CRLF.CRLF ends data. Everything is done in bulk (``find``, ``replace``, ``count``): a loop
 over lines in Python is thirty times slower than any of them. The decoder holds back at most four
@@ -19,35 +20,56 @@ _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 _STRAY: Final = re.compile(rb"\r(?!\n)|\0")
 
 
-class DataDecoder:
-    """Turns the payload's octets into content; one object per message.
+class _Content:
+    """What both decoders do with content that is certain: count, normalise, measure.
 
-    ``feed`` gives content as it comes; once ``reached_end()``, ``rest`` holds what followed.
     ``size`` counts content octets as the client sent them (after un-dot-stuffing, before any
     normalising), ``bare_newlines`` what was normalised. ``longest_line`` is the longest line seen
     that crossed pieces: a line inside one piece is no longer than a read, and only limits far above
     that are set on lines.
     """
 
-    __slots__ = (
-        "_ended",
-        "_held",
-        "_line_octets",
-        "_virtual",
-        "bare_newlines",
-        "longest_line",
-        "rest",
-        "size",
-    )
+    __slots__ = ("_line_octets", "bare_newlines", "longest_line", "size")
 
     def __init__(self) -> None:
-        # The payload begins at the beginning of a line: a CRLF that nobody sent stands before it.
-        self._held = b"\r\n"
-        self._virtual = 2
         self._line_octets = 0
         self.size = 0
         self.bare_newlines = 0
         self.longest_line = 0
+
+    def _admit(self, content: bytes) -> bytes:
+        # A segment never ends between CR and LF: a CR at its end was held back. So a LF at its
+        # beginning is bare and a CR at its end is stray.
+        self.size += len(content)
+        # Two passes tell whether every CR, LF and NUL is half of a CRLF.
+        if len(content) - len(content.translate(None, b"\r\n\0")) != 2 * content.count(b"\r\n"):
+            content, bare = _BARE_LF.subn(b"\r\n", content)
+            content, stray = _STRAY.subn(b" ", content)
+            self.bare_newlines += bare + stray
+        # Lines that cross pieces show at a piece's ends; looking at the others costs a loop.
+        first = content.find(b"\n")
+        if first < 0:
+            self._line_octets += len(content)
+        else:
+            self.longest_line = max(self.longest_line, self._line_octets + first - 1)
+            self._line_octets = len(content) - content.rfind(b"\n") - 1
+        self.longest_line = max(self.longest_line, self._line_octets)
+        return content
+
+
+class DataDecoder(_Content):
+    """Turns the payload of DATA into content; one object per message.
+
+    ``feed`` gives content as it comes; once ``reached_end()``, ``rest`` holds what followed.
+    """
+
+    __slots__ = ("_ended", "_held", "_virtual", "rest")
+
+    def __init__(self) -> None:
+        super().__init__()
+        # The payload begins at the beginning of a line: a CRLF that nobody sent stands before it.
+        self._held = b"\r\n"
+        self._virtual = 2
         self.rest = b""
         self._ended = False
 
@@ -81,33 +103,33 @@ class DataDecoder:
         if self._virtual and content:
             content = content[self._virtual :]
             self._virtual = 0
-        if not content:
-            return content
-        self.size += len(content)
-        # Two passes tell whether every CR, LF and NUL is half of a CRLF.
-        if len(content) - len(content.translate(None, b"\r\n\0")) != 2 * content.count(b"\r\n"):
-            content = self._normalize(content)
-        self._measure(content)
-        return content
+        return self._admit(content) if content else content
 
-    def _normalize(self, content: bytes) -> bytes:
-        # A segment never ends between CR and LF: a CR at its end was held back. So a LF at its
-        # beginning is bare and a CR at its end is stray.
-        content, bare = _BARE_LF.subn(b"\r\n", content)
-        content, stray = _STRAY.subn(b" ", content)
-        self.bare_newlines += bare + stray
-        return content
 
-    def _measure(self, content: bytes) -> None:
-        # Lines that cross pieces show at a piece's ends; looking at the others costs a loop.
-        first = content.find(b"\n")
-        if first < 0:
-            self._line_octets += len(content)
-            self.longest_line = max(self.longest_line, self._line_octets)
-            return
-        self.longest_line = max(self.longest_line, self._line_octets + first - 1)
-        self._line_octets = len(content) - content.rfind(b"\n") - 1
-        self.longest_line = max(self.longest_line, self._line_octets)
+class ChunkDecoder(_Content):
+    """Turns the octets of BDAT into content; one object per message, over all its chunks.
+
+    There are no dots to take away and no end to find: sizes say where it ends. A CR at the end of
+    a chunk may have its LF in the next one, so it is held back.
+    """
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._held = b""
+
+    def feed(self, data: bytes, *, is_last: bool) -> bytes:
+        """Takes octets of a chunk and returns the content that is certain by now: all of it with
+        ``is_last``.
+        """
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        if data[-1:] == b"\r" and not is_last:
+            self._held = b"\r"
+            data = data[:-1]
+        return self._admit(data) if data else data
 
 
 def dot_stuffed(content: bytes) -> bytes:

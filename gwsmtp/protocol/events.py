@@ -1,7 +1,8 @@
 """What the server side of the protocol reports: one object for each command a client completed.
 
 Plain objects with slots; those without content are shared constants. An event that ``needs_reply``
-must be answered by ``ServerProtocol.reply`` before the next one is asked for.
+(all but Payload and Foreign) must be answered by ``ServerProtocol.reply`` before the next one is
+asked for.
 """
 
 from typing import Final
@@ -12,11 +13,15 @@ from gwsmtp.protocol.state import Verb
 
 
 class Event:
-    """Base of all events; ``verb`` is what the reply will answer."""
+    """Base of all events; ``verb`` is what the reply will answer. ``is_useful`` says of a command
+    that a message needs as many of them as it likes.
+    """
 
     __slots__ = ()
     verb: Verb = Verb.INVALID
     needs_reply: bool = True
+    is_command: bool = True
+    is_useful: bool = False
 
 
 class Hello(Event):
@@ -31,25 +36,34 @@ class Hello(Event):
 
 
 class Mail(Event):
-    """MAIL FROM. ``size`` is the declared size in octets or -1; ``body`` "7BIT" or "8BITMIME"."""
+    """MAIL FROM. ``size`` is the declared size in octets or -1; ``body`` "7BIT" or "8BITMIME";
+    ``is_utf8`` whether SMTPUTF8 was asked for; ``dsn`` RET and ENVID (RFC 3461) as they go on to
+    the next hop, "" when there are none.
+    """
 
-    __slots__ = ("body", "sender", "size")
+    __slots__ = ("body", "dsn", "is_utf8", "sender", "size")
     verb = Verb.MAIL
 
-    def __init__(self, sender: Mailbox, size: int, body: str) -> None:
+    def __init__(
+        self, sender: Mailbox, size: int, body: str, *, is_utf8: bool = False, dsn: str = ""
+    ) -> None:
         self.sender = sender
         self.size = size
         self.body = body
+        self.is_utf8 = is_utf8
+        self.dsn = dsn
 
 
 class Recipient(Event):
-    """RCPT TO."""
+    """RCPT TO; ``dsn`` is NOTIFY and ORCPT (RFC 3461) as they go on, "" when there are none."""
 
-    __slots__ = ("mailbox",)
+    __slots__ = ("dsn", "mailbox")
     verb = Verb.RCPT
+    is_useful = True
 
-    def __init__(self, mailbox: Mailbox) -> None:
+    def __init__(self, mailbox: Mailbox, dsn: str = "") -> None:
         self.mailbox = mailbox
+        self.dsn = dsn
 
 
 class Data(Event):
@@ -59,21 +73,48 @@ class Data(Event):
     verb = Verb.DATA
 
 
+class Bdat(Event):
+    """BDAT with the octets of its chunk, which are still to come (RFC 3030 2).
+
+    354 admits them and is not spoken; any other reply is held back until they were dropped.
+    """
+
+    __slots__ = ("is_last", "is_useful", "size", "verb")
+
+    def __init__(self, size: int, *, is_last: bool) -> None:
+        self.size = size
+        self.is_last = is_last
+        self.is_useful = size > 0
+        self.verb = Verb.BDAT_LAST if is_last else Verb.BDAT
+
+
+class ChunkEnd(Event):
+    """A chunk that is not the last one was read whole."""
+
+    __slots__ = ()
+    verb = Verb.CHUNK_END
+    is_command = False
+
+
 class Payload(Event):
     """A piece of the message, dot-unstuffed, with CRLF line ends; no reply."""
 
     __slots__ = ("data",)
     needs_reply = False
+    is_command = False
 
     def __init__(self, data: bytes) -> None:
         self.data = data
 
 
 class EndOfData(Event):
-    """CRLF.CRLF was read. ``size`` counts the payload's octets after un-dot-stuffing."""
+    """CRLF.CRLF, or the last chunk, was read. ``size`` counts the payload's octets after
+    un-dot-stuffing.
+    """
 
     __slots__ = ("bare_newlines", "longest_line", "size")
     verb = Verb.END
+    is_command = False
 
     def __init__(self, size: int, bare_newlines: int, longest_line: int) -> None:
         self.size = size
@@ -105,6 +146,13 @@ class Verify(Event):
         self.argument = argument
 
 
+class Help(Event):
+    """HELP."""
+
+    __slots__ = ()
+    verb = Verb.HELP
+
+
 class Quit(Event):
     """QUIT."""
 
@@ -115,16 +163,30 @@ class Quit(Event):
 class Invalid(Event):
     """A command refused for its form or its place; ``reply`` is the answer the RFC wants.
 
-    The session may answer something harder instead (SETTINGS 2.3).
+    The session may answer something harder instead (SETTINGS 2.3). ``octets`` follow the command
+    that are not commands: those of a BDAT out of place.
     """
 
-    __slots__ = ("reply",)
+    __slots__ = ("octets", "reply")
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: Reply, octets: int = 0) -> None:
         self.reply = reply
+        self.octets = octets
+
+
+class Foreign(Event):
+    """Another protocol's client; the connection is closed already. ``name`` is for the log."""
+
+    __slots__ = ("name",)
+    needs_reply = False
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
 
 DATA: Final = Data()
+CHUNK_END: Final = ChunkEnd()
+HELP: Final = Help()
 RESET: Final = Reset()
 NOOP: Final = Noop()
 QUIT: Final = Quit()

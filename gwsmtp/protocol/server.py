@@ -1,4 +1,4 @@
-"""The server side of SMTP as a machine without sockets (RFC 5321, RFC 2920).
+"""The server side of SMTP as a machine without sockets (RFC 5321, 2920, 3030, 6531).
 
 The session feeds what it read to ``receive``, asks ``next_event`` until it is None, answers every
 event that needs it by ``reply``, and sends what ``take_output`` gives: one write for a whole
@@ -11,9 +11,12 @@ where it goes, what it holds) are the session's.
 A command line ends with CRLF. A bare LF makes the line an error that is reported at once; what
 follows up to the next CRLF still belongs to that line and is dropped, so that no line end but CRLF
 ever starts a command (SETTINGS 2.20).
+
+The octets a BDAT command announces are its own whatever its reply: those of a refused one are
+read and dropped before the reply is spoken (RFC 3030 4.2). One whose size cannot be read closes
+the connection, since nobody can tell then where its octets end and commands begin.
 """
 
-from collections.abc import Callable
 from typing import Final
 
 from gwsmtp.base import replies
@@ -21,19 +24,14 @@ from gwsmtp.base.address import Mailbox
 from gwsmtp.base.errors import LocalProtocolError
 from gwsmtp.base.reply import Reply
 from gwsmtp.protocol import events
-from gwsmtp.protocol.abnf import parse_forward_path, parse_helo_name, parse_reverse_path
-from gwsmtp.protocol.data import DataDecoder
+from gwsmtp.protocol.abnf import parse_forward_path
+from gwsmtp.protocol.commands import CLIENT_HELLO, parse_command
+from gwsmtp.protocol.data import ChunkDecoder, DataDecoder
 from gwsmtp.protocol.events import Event
-from gwsmtp.protocol.extensions import Offer
-from gwsmtp.protocol.params import mail_event, recipient_event
+from gwsmtp.protocol.extensions import COMMAND_OCTETS, Offer
 from gwsmtp.protocol.state import State, Verb, after
 
-COMMAND_OCTETS: Final = 512
-"""RFC 5321 4.5.3.1.4, CRLF included."""
-_ALLOWANCE: Final = {b"MAIL": 26 + 17}  # RFC 1870 3 and RFC 6152 2
-_LONGEST_OCTETS: Final = COMMAND_OCTETS + max(_ALLOWANCE.values())
 _CR: Final = 13
-_AFTER_VERB: Final = frozenset({b" ", b""})
 
 
 class ServerProtocol:
@@ -44,8 +42,14 @@ class ServerProtocol:
     """
 
     __slots__ = (
+        "_chunk_left",
+        "_chunks",
         "_data",
         "_decoder",
+        "_drop_left",
+        "_held_reply",
+        "_is_last_chunk",
+        "_is_utf8",
         "_offer",
         "_output",
         "_pending",
@@ -62,6 +66,14 @@ class ServerProtocol:
         self._decoder: DataDecoder | None = None
         self._pending: Verb | None = Verb.GREETING
         self._skipping = False
+        self._is_utf8 = False
+        # BDAT: the message's decoder, octets to come of the chunk being read, and of a refused one
+        # with the reply that waits for their end.
+        self._chunks: ChunkDecoder | None = None
+        self._chunk_left = 0
+        self._is_last_chunk = False
+        self._drop_left = 0
+        self._held_reply = b""
         self._output: list[bytes] = []
 
     # In ------------------------------------------------------------------------------------
@@ -77,22 +89,43 @@ class ServerProtocol:
             raise LocalProtocolError(f"event asked for while {self._pending.name} has no reply")
         if self._decoder is not None:
             return self._next_payload(self._decoder)
+        if self.state is State.CHUNK:
+            return self._next_of_chunk()
         if self._position >= len(self._data):
             return None
         if self.state is State.CLOSED:
             self._position = len(self._data)
             return None
+        if self._drop_left and not self._drop():
+            return None
         line = self._next_line()
         if line is None:
             return None
-        event = self._command(line) if isinstance(line, bytes) else events.Invalid(line)
+        if not isinstance(line, bytes):
+            self._pending = Verb.INVALID
+            return events.Invalid(line)
+        event = parse_command(line, self.state, self._offer, self._is_utf8)
         self._pending = event.verb
+        if type(event) is events.Mail:
+            self._is_utf8 = event.is_utf8
+        elif type(event) is events.Bdat:
+            self._chunk_left = event.size
+            self._is_last_chunk = event.is_last
+        elif type(event) is events.Invalid:
+            self._drop_left = event.octets
+        elif type(event) is events.Foreign:
+            self.close()
         return event
 
     @property
     def has_input(self) -> bool:
         """Whether octets were received that no event has used."""
         return self._position < len(self._data)
+
+    @property
+    def is_reading_payload(self) -> bool:
+        """Whether the next octets belong to a message, be it one whose chunks are dropped."""
+        return self.state is State.PAYLOAD or self.state is State.CHUNK or self._drop_left > 0
 
     def upcoming_recipients(self) -> list[Mailbox]:
         """The mailboxes of RCPT commands already received behind this one, unparsed by then.
@@ -105,10 +138,11 @@ class ServerProtocol:
             end = data.find(b"\r\n", start)
             if end < 0 or end - start > COMMAND_OCTETS:
                 break
-            parsed = parse_forward_path(data[start + 5 : end].decode("ascii", "replace"))
-            if parsed is not None:
-                found.append(parsed[0])
-            start = end + 2
+            start, line = end + 2, data[start + 5 : end]
+            if line.isascii():
+                parsed = parse_forward_path(line.decode("ascii"))
+                if parsed is not None:
+                    found.append(parsed[0])
         return found
 
     # Out -----------------------------------------------------------------------------------
@@ -123,8 +157,17 @@ class ServerProtocol:
             self._decoder = DataDecoder()
         elif verb is Verb.END:
             self._decoder = None
-        self.state = after(self.state, verb, reply)
-        self._output.append(reply.wire)
+        state = self.state = after(self.state, verb, reply)
+        if state is State.CHUNK:
+            return  # RFC 3030 2: BDAT has no intermediate reply
+        if self._chunks is not None and state is not State.CHUNKS:
+            self._chunks = None
+        if verb is Verb.BDAT or verb is Verb.BDAT_LAST:
+            self._drop_left = self._chunk_left
+        if self._drop_left and not reply.closes:
+            self._held_reply = reply.wire
+        else:
+            self._output.append(reply.wire)
 
     def abort(self, reply: Reply) -> None:
         """Says ``reply`` unasked and closes: a timer ran out, or the worker is going down."""
@@ -135,6 +178,8 @@ class ServerProtocol:
         """Closes without a word."""
         self._pending = None
         self._decoder = None
+        self._chunks = None
+        self._drop_left = 0
         self.state = State.CLOSED
 
     def take_output(self) -> bytes:
@@ -173,15 +218,60 @@ class ServerProtocol:
         self._pending = Verb.END
         return events.EndOfData(decoder.size, decoder.bare_newlines, decoder.longest_line)
 
+    def _next_of_chunk(self) -> Event | None:
+        """The next piece of the chunk being read, then its end."""
+        if self._chunks is None:
+            self._chunks = ChunkDecoder()
+        data, start = self._data, self._position
+        octets = min(self._chunk_left, len(data) - start)
+        if octets:
+            self._chunk_left -= octets
+            self._position = start + octets
+            piece = data if octets == len(data) else data[start : start + octets]
+            is_end = self._is_last_chunk and not self._chunk_left
+            content = self._chunks.feed(piece, is_last=is_end)
+            if content:
+                return events.Payload(content)
+        if self._chunk_left:
+            return None
+        return self._end_of_chunk(self._chunks)
+
+    def _end_of_chunk(self, decoder: ChunkDecoder) -> Event:
+        if not self._is_last_chunk:
+            self._pending = Verb.CHUNK_END
+            return events.CHUNK_END
+        # An empty last chunk leaves what the one before it held back.
+        content = decoder.feed(b"", is_last=True)
+        if content:
+            return events.Payload(content)
+        self._pending = Verb.END
+        return events.EndOfData(decoder.size, decoder.bare_newlines, decoder.longest_line)
+
+    def _drop(self) -> bool:
+        """Reads on in a refused chunk; True when its end was reached and its reply is spoken."""
+        octets = min(self._drop_left, len(self._data) - self._position)
+        self._position += octets
+        self._drop_left -= octets
+        if self._drop_left:
+            return False
+        self._output.append(self._held_reply)
+        return True
+
     # Commands ------------------------------------------------------------------------------
 
     def _next_line(self) -> bytes | Reply | None:
+        """The next command, or why a line is none; the begin of a TLS record counts as a line."""
         if self._skipping and not self._skip():
             return None
         data, start = self._data, self._position
+        if start < len(data) and data[start] == CLIENT_HELLO[0]:
+            if data.startswith(CLIENT_HELLO, start):
+                return CLIENT_HELLO
+            if len(data) - start < len(CLIENT_HELLO):
+                return None
         end = data.find(b"\n", start)
         if end < 0:
-            if len(data) - start > _LONGEST_OCTETS:
+            if len(data) - start > self._offer.longest_line:
                 return self._spoiled(replies.LINE_TOO_LONG)
             return None
         self._position = end + 1
@@ -191,7 +281,7 @@ class ServerProtocol:
         if b"\r" in line:
             return replies.BARE_NEWLINE_IN_COMMAND
         if len(line) > COMMAND_OCTETS - 2 and (
-            len(line) > COMMAND_OCTETS - 2 + _ALLOWANCE.get(line[:4].upper(), 0)
+            len(line) > COMMAND_OCTETS - 2 + self._offer.allowances.get(line[:4].upper(), 0)
         ):
             return replies.LINE_TOO_LONG
         return line
@@ -210,83 +300,3 @@ class ServerProtocol:
         self._position = end + 2
         self._skipping = False
         return True
-
-    def _command(self, line: bytes) -> Event:
-        # All verbs have four letters; one glued to its argument is no verb.
-        parse = _COMMANDS.get(line[:4].upper()) if line[4:5] in _AFTER_VERB else None
-        if parse is None:
-            is_known = line.partition(b" ")[0].upper() in _NOT_OFFERED
-            return events.Invalid(replies.NOT_OFFERED if is_known else replies.UNKNOWN_COMMAND)
-        try:
-            argument = line[5:].decode("ascii")
-        except UnicodeDecodeError:
-            return events.Invalid(replies.BAD_ARGUMENTS)
-        result = parse(self, argument.strip(" "))
-        return result if isinstance(result, Event) else events.Invalid(result)
-
-    def _hello(self, argument: str, is_extended: bool) -> Event | Reply:
-        name = parse_helo_name(argument)
-        return replies.BAD_HELO if name is None else events.Hello(name, is_extended=is_extended)
-
-    def _parse_ehlo(self, argument: str) -> Event | Reply:
-        return self._hello(argument, True)
-
-    def _parse_helo(self, argument: str) -> Event | Reply:
-        return self._hello(argument, False)
-
-    def _parse_mail(self, argument: str) -> Event | Reply:
-        if self.state is not State.READY:
-            is_early = self.state is State.CONNECTED
-            return replies.SEND_HELO_FIRST if is_early else replies.SENDER_ALREADY_GIVEN
-        parsed = parse_reverse_path(argument)
-        if parsed is None:
-            return replies.BAD_SENDER
-        return mail_event(parsed[0], parsed[1], self._offer)
-
-    def _parse_rcpt(self, argument: str) -> Event | Reply:
-        if self.state is not State.MAIL and self.state is not State.RCPT:
-            is_early = self.state is State.CONNECTED
-            return replies.SEND_HELO_FIRST if is_early else replies.NEED_MAIL
-        parsed = parse_forward_path(argument)
-        if parsed is None:
-            return replies.BAD_RECIPIENT
-        return recipient_event(parsed[0], parsed[1])
-
-    def _parse_data(self, argument: str) -> Event | Reply:
-        if argument:
-            return replies.NO_ARGUMENTS
-        if self.state is State.RCPT:
-            return events.DATA
-        if self.state is State.CONNECTED:
-            return replies.SEND_HELO_FIRST
-        return replies.NEED_RCPT if self.state is State.MAIL else replies.NEED_MAIL
-
-    def _parse_rset(self, argument: str) -> Event | Reply:
-        return replies.NO_ARGUMENTS if argument else events.RESET
-
-    def _parse_noop(self, argument: str) -> Event | Reply:  # noqa: ARG002 - RFC 5321 4.1.1.9: ignored
-        return events.NOOP
-
-    def _parse_vrfy(self, argument: str) -> Event | Reply:
-        return events.Verify(argument) if argument else replies.BAD_ARGUMENTS
-
-    def _parse_quit(self, argument: str) -> Event | Reply:
-        return replies.NO_ARGUMENTS if argument else events.QUIT
-
-
-_COMMANDS: Final[dict[bytes, Callable[[ServerProtocol, str], Event | Reply]]] = {
-    b"EHLO": ServerProtocol._parse_ehlo,
-    b"HELO": ServerProtocol._parse_helo,
-    b"MAIL": ServerProtocol._parse_mail,
-    b"RCPT": ServerProtocol._parse_rcpt,
-    b"DATA": ServerProtocol._parse_data,
-    b"RSET": ServerProtocol._parse_rset,
-    b"NOOP": ServerProtocol._parse_noop,
-    b"VRFY": ServerProtocol._parse_vrfy,
-    b"QUIT": ServerProtocol._parse_quit,
-}
-
-_NOT_OFFERED: Final = frozenset(
-    (b"EXPN", b"HELP", b"STARTTLS", b"AUTH", b"BDAT", b"ETRN", b"TURN", b"SEND", b"SOML", b"SAML")
-)
-"""Commands of SMTP and its extensions that we know and do not offer (RFC 5321 4.2.4)."""

@@ -11,9 +11,18 @@ The states of a session (RFC 5321 4.1.4):
                                                          | END, any reply       DATA, 354 |
                                                          +----------- PAYLOAD <-----------+
 
-A refused command leaves the state as it was, with one exception: the reply to the end of data
-ends the transaction whatever it says (RFC 5321 4.1.1.4). RSET and a second EHLO go back to READY.
-Any reply that closes leads to CLOSED, where nothing is parsed any more.
+With BDAT (RFC 3030) a message comes in chunks, and the session's answer to the BDAT command
+itself, which the client never sees, is what admits the octets behind it:
+
+    RCPT or CHUNKS -- BDAT --> CHUNK -- its end, 250 --> CHUNKS
+                                 |---- its end, refused --> FAILED -- BDAT, refused --> FAILED
+                                 +---- end of the last one, any reply --> READY
+
+A refused command leaves the state as it was, with two exceptions: the reply to the end of data
+ends the transaction whatever it says (RFC 5321 4.1.1.4), and a refused chunk makes what was sent
+before it worthless, so that the chunks behind it meet FAILED until the last of them, RSET, EHLO
+or MAIL (RFC 3030 2 wants RSET). RSET and a second EHLO go back to READY. Any reply that closes
+leads to CLOSED, where nothing is parsed any more.
 """
 
 from enum import IntEnum, auto
@@ -31,11 +40,16 @@ class State(IntEnum):
     MAIL = auto()
     RCPT = auto()
     PAYLOAD = auto()
+    CHUNK = auto()
+    CHUNKS = auto()
+    FAILED = auto()
     CLOSED = auto()
 
 
 class Verb(IntEnum):
-    """What a reply answers. END is the end of data, INVALID anything refused for its form."""
+    """What a reply answers. END is the end of data, CHUNK_END that of a chunk which is not the
+    last, INVALID anything refused for its form.
+    """
 
     GREETING = auto()
     HELO = auto()
@@ -43,10 +57,14 @@ class Verb(IntEnum):
     MAIL = auto()
     RCPT = auto()
     DATA = auto()
+    BDAT = auto()
+    BDAT_LAST = auto()
+    CHUNK_END = auto()
     END = auto()
     RSET = auto()
     NOOP = auto()
     VRFY = auto()
+    HELP = auto()
     QUIT = auto()
     INVALID = auto()
 
@@ -68,11 +86,31 @@ ON_POSITIVE: Final[dict[tuple[State, Verb], State]] = {
     (State.PAYLOAD, Verb.END): State.READY,
     (State.MAIL, Verb.RSET): State.READY,
     (State.RCPT, Verb.RSET): State.READY,
+    (State.RCPT, Verb.BDAT): State.CHUNK,
+    (State.RCPT, Verb.BDAT_LAST): State.CHUNK,
+    (State.CHUNKS, Verb.BDAT): State.CHUNK,
+    (State.CHUNKS, Verb.BDAT_LAST): State.CHUNK,
+    (State.CHUNK, Verb.CHUNK_END): State.CHUNKS,
+    (State.CHUNK, Verb.END): State.READY,
+    (State.CHUNKS, Verb.RSET): State.READY,
+    (State.CHUNKS, Verb.HELO): State.READY,
+    (State.CHUNKS, Verb.EHLO): State.READY,
+    (State.FAILED, Verb.RSET): State.READY,
+    (State.FAILED, Verb.HELO): State.READY,
+    (State.FAILED, Verb.EHLO): State.READY,
+    (State.FAILED, Verb.MAIL): State.MAIL,
 }
 """Where a positive reply leads; a pair that is not here stays where it is."""
 
 ON_NEGATIVE: Final[dict[tuple[State, Verb], State]] = {
     (State.PAYLOAD, Verb.END): State.READY,
+    (State.CHUNK, Verb.END): State.READY,
+    (State.CHUNK, Verb.CHUNK_END): State.FAILED,
+    (State.RCPT, Verb.BDAT): State.FAILED,
+    (State.RCPT, Verb.BDAT_LAST): State.READY,
+    (State.CHUNKS, Verb.BDAT): State.FAILED,
+    (State.CHUNKS, Verb.BDAT_LAST): State.READY,
+    (State.FAILED, Verb.BDAT_LAST): State.READY,
 }
 """Where a negative reply leads; a pair that is not here stays where it is."""
 

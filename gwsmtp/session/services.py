@@ -7,6 +7,7 @@ composition root that fills this is ``process.services``.
 from pathlib import Path
 from typing import Literal, Protocol
 
+from gwsmtp.base.address import Mailbox
 from gwsmtp.base.audit import Audit
 from gwsmtp.base.ids import SessionIds
 from gwsmtp.base.reply import Reply
@@ -76,6 +77,7 @@ class Services:
         "interface",
         "limits",
         "offer",
+        "postmaster",
         "reject_bare_newline",
         "router",
         "scan_failure_action",
@@ -93,6 +95,7 @@ class Services:
         helo: Reply,
         ehlo: Reply,
         offer: Offer,
+        postmaster: Mailbox | None,
         limits: SessionLimits,
         timeouts: InboundTimeouts,
         reject_bare_newline: bool,
@@ -116,6 +119,7 @@ class Services:
         self.helo = helo
         self.ehlo = ehlo
         self.offer = offer
+        self.postmaster = postmaster
         self.limits = limits
         self.timeouts = timeouts
         self.reject_bare_newline = reject_bare_newline

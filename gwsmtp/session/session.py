@@ -114,7 +114,8 @@ class Session:
     @property
     def _is_idle(self) -> bool:
         state = self.protocol.state
-        return state in (State.CONNECTED, State.READY) and not self.protocol.has_input
+        is_between = state in (State.CONNECTED, State.READY, State.FAILED)
+        return is_between and not self.protocol.has_input and not self.protocol.is_reading_payload
 
     # Pump ----------------------------------------------------------------------------------
 
@@ -150,10 +151,12 @@ class Session:
             if type(event) is events.Payload:
                 self._take(event.data)
                 continue
-            if type(event) is not events.EndOfData:
+            if type(event) is events.Foreign:
+                self.summary.reason = f"{event.name} instead of SMTP"
+                continue
+            if event.is_command:
                 self.summary.commands += 1
-            if type(event) is not events.Recipient:
-                self._commands_since_message += 1
+                self._commands_since_message += not event.is_useful
                 if self._commands_since_message > USELESS_COMMANDS:
                     self.summary.reason = "too many commands without a message"
                     protocol.reply(replies.TOO_MANY_ERRORS)
@@ -178,7 +181,7 @@ class Session:
         """
         timeouts, transaction = self.services.timeouts, self.transaction
         deadline = self._wire.deadline
-        if self.protocol.state is State.PAYLOAD:
+        if self.protocol.is_reading_payload:
             if transaction is not None and transaction.received_octets:
                 deadline.arm(timeouts.payload_s, "message data")
             elif has_progress:

@@ -12,12 +12,13 @@ from gwsmtp.base.address import Mailbox
 from gwsmtp.base.audit import MessageEnded
 from gwsmtp.base.reply import Reply
 from gwsmtp.base.stage import Stage
-from gwsmtp.directory.domains import HostedDomain
+from gwsmtp.directory.domains import Directory, HostedDomain
 from gwsmtp.protocol import events
 from gwsmtp.session.conversation import Conversation
 from gwsmtp.session.trace import trace_prefix
 from gwsmtp.session.transaction import Transaction
 
+_POSTMASTER_OCTETS: Final = len("postmaster")
 USELESS_COMMANDS: Final = 100
 """Commands other than RCPT since the last completed message (DEFENCE, Always)."""
 
@@ -56,25 +57,55 @@ def rcpt(session: Conversation, event: events.Recipient) -> Reply:
         return replies.NEED_MAIL
     if len(transaction.recipients) >= services.limits.recipients:
         return replies.TOO_MANY_RECIPIENTS
-    if not mailbox.domain:
-        # A bare Postmaster is the one of our own domain (RFC 5321 4.1.1.3, SETTINGS row 49).
-        host_domain = services.host_domain
-        mailbox = Mailbox(f"{mailbox.local}@{host_domain}", mailbox.local, host_domain.lower())
-        if services.directory.hosted(mailbox.domain) is None:
-            return replies.UNKNOWN_MAILBOX
     domain = services.directory.hosted(mailbox.domain)
-    if domain is None:
+    is_postmaster = False
+    if domain is None or len(mailbox.local) == _POSTMASTER_OCTETS:
+        settled = _settled(session, mailbox, domain)
+        if isinstance(settled, Reply):
+            return settled
+        mailbox, domain, is_postmaster = settled
+    if domain is None or not _stays_here(services.directory, mailbox):
         return replies.relay_denied(session.session_id)
     route = services.router.route_to(domain)
     if transaction.route is not None and transaction.route.key != route.key:
         return replies.OTHER_NEXT_HOP
-    reply = services.verifier.cached(domain, mailbox)
+    reply = replies.RECIPIENT_OK if is_postmaster else services.verifier.cached(domain, mailbox)
     if reply is None:
         reply = _ask(session, domain, mailbox)
     if reply.is_positive:
         transaction.route = route
-        transaction.recipients.setdefault(mailbox.key, mailbox)
+        transaction.add(mailbox, event.dsn)
     return reply
+
+
+def _settled(
+    session: Conversation, mailbox: Mailbox, domain: HostedDomain | None
+) -> tuple[Mailbox, HostedDomain | None, bool] | Reply:
+    """Who a Postmaster is, bare or of a hosted domain, and whether it is accepted unasked
+    (RFC 5321 4.1.1.3 and 4.5.1, SETTINGS row 49); any other mailbox stays as it is.
+    """
+    services = session.services
+    is_bare = not mailbox.domain
+    if not is_bare and (domain is None or mailbox.key != f"postmaster@{mailbox.domain}"):
+        return mailbox, domain, False
+    if services.postmaster is not None:
+        # Not ours to deliver in line: it waits for the queue, and so does its sender.
+        hosted = services.directory.hosted(services.postmaster.domain)
+        return (
+            replies.DELIVERY_UNAVAILABLE if hosted is None else (services.postmaster, hosted, True)
+        )
+    if not is_bare:
+        return mailbox, domain, False
+    host_domain = services.host_domain
+    mailbox = Mailbox(f"{mailbox.local}@{host_domain}", mailbox.local, host_domain.lower())
+    domain = services.directory.hosted(mailbox.domain)
+    return replies.UNKNOWN_MAILBOX if domain is None else (mailbox, domain, False)
+
+
+def _stays_here(directory: Directory, mailbox: Mailbox) -> bool:
+    """Whether the local part asks for no host that is not ours (SETTINGS row 61)."""
+    routed_to = mailbox.routed_to()
+    return not routed_to or directory.hosted(routed_to) is not None
 
 
 def _ask(session: Conversation, domain: HostedDomain, mailbox: Mailbox) -> Reply:
@@ -96,7 +127,7 @@ def data(session: Conversation, event: events.Data) -> Reply:  # noqa: ARG001 - 
 
 
 def end_of_data(session: Conversation, event: events.EndOfData) -> Reply:
-    """CRLF.CRLF: the message is judged, handed on, answered and reported."""
+    """CRLF.CRLF, or the last chunk: the message is judged, handed on, answered and reported."""
     session.stage = Stage.END_OF_DATA
     transaction = session.transaction
     if transaction is None:
@@ -108,6 +139,34 @@ def end_of_data(session: Conversation, event: events.EndOfData) -> Reply:
         session.end_waiting()
     session.commit()
     return reply
+
+
+def bdat(session: Conversation, event: events.Bdat) -> Reply:
+    """BDAT: the octets behind it are admitted by 354, which is not spoken (RFC 3030 2)."""
+    session.stage = Stage.DATA
+    transaction = session.transaction
+    if transaction is None:
+        return replies.CHUNK_LOST
+    if not transaction.has_begun_data:
+        transaction.begin_data()
+    refusal = transaction.announce(event.size)
+    if refusal is not None and refusal.closes:
+        session.summary.reason = "far more data than SIZE"
+    return _unless_refused(session, refusal) or replies.START_MAIL
+
+
+def chunk_end(session: Conversation, event: events.ChunkEnd) -> Reply:  # noqa: ARG001
+    """A chunk was read, and more are to come."""
+    transaction = session.transaction
+    if transaction is None:
+        return replies.CHUNK_LOST
+    return _unless_refused(session, transaction.chunk_error()) or replies.CHUNK_OK
+
+
+def _unless_refused(session: Conversation, refusal: Reply | None) -> Reply | None:
+    if refusal is not None and not refusal.closes:
+        session.commit()
+    return refusal
 
 
 def rset(session: Conversation, event: events.Reset) -> Reply:  # noqa: ARG001
@@ -124,6 +183,11 @@ def noop(session: Conversation, event: events.Noop) -> Reply:  # noqa: ARG001
 def vrfy(session: Conversation, event: events.Verify) -> Reply:  # noqa: ARG001
     """VRFY: never tells whether a mailbox exists (SETTINGS 2.2)."""
     return replies.VRFY
+
+
+def help_(session: Conversation, event: events.Help) -> Reply:  # noqa: ARG001
+    """HELP."""
+    return replies.HELP
 
 
 def quit_(session: Conversation, event: events.Quit) -> Reply:  # noqa: ARG001
@@ -148,10 +212,13 @@ HANDLERS: Final[dict[type[events.Event], Callable[[Conversation, Any], Reply]]] 
     events.Mail: mail,
     events.Recipient: rcpt,
     events.Data: data,
+    events.Bdat: bdat,
+    events.ChunkEnd: chunk_end,
     events.EndOfData: end_of_data,
     events.Reset: rset,
     events.Noop: noop,
     events.Verify: vrfy,
+    events.Help: help_,
     events.Quit: quit_,
     events.Invalid: invalid,
 }

@@ -36,11 +36,15 @@ class Transaction:
     """From MAIL to the reply to the end of data. ``close`` is due whatever happens."""
 
     __slots__ = (
+        "_announced_octets",
         "_draft",
         "_failure",
         "_services",
         "event",
         "is_8bit",
+        "is_utf8",
+        "mail_dsn",
+        "rcpt_dsn",
         "received_octets",
         "recipients",
         "route",
@@ -52,15 +56,27 @@ class Transaction:
         self._services = services
         self.sender = mail.sender
         self.is_8bit = mail.body == "8BITMIME"
+        self.is_utf8 = mail.is_utf8
+        self.mail_dsn = mail.dsn
+        self.rcpt_dsn: dict[str, str] = {}
         self.event = event
         self.trace = trace
         # By key: the same mailbox twice is one delivery.
         self.recipients: dict[str, Mailbox] = {}
         self.route: Route | None = None
         self.received_octets = 0
+        self._announced_octets = 0
         self._draft: Draft | None = None
         self._failure: Reply | None = None
         event.sender = mail.sender.text
+
+    def add(self, mailbox: Mailbox, dsn: str) -> None:
+        """A recipient was accepted; given twice, the first counts."""
+        if mailbox.key in self.recipients:
+            return
+        self.recipients[mailbox.key] = mailbox
+        if dsn:
+            self.rcpt_dsn[mailbox.text] = dsn
 
     @property
     def has_begun_data(self) -> bool:
@@ -72,6 +88,25 @@ class Transaction:
         services = self._services
         self._draft = Draft(services.draft_directory, services.draft_budget, services.disk.run)
         self.event.recipients = tuple(mailbox.text for mailbox in self.recipients.values())
+
+    def announce(self, octets: int) -> Reply | None:
+        """Why a chunk of ``octets`` is not wanted, before it is read; None lets it come."""
+        self._announced_octets += octets
+        limit = self._services.limits.size
+        if limit and self._announced_octets > HOPELESS_FACTOR * limit:
+            self.event.cause = "far more data than SIZE"
+            return replies.TOO_MUCH_DATA
+        if limit and self._announced_octets > limit and self._failure is None:
+            self.event.size_bytes = self._announced_octets
+            self._fail(replies.MESSAGE_TOO_BIG, "size")
+        return self.chunk_error()
+
+    def chunk_error(self) -> Reply | None:
+        """Why the chunks received so far cannot become a message; None while they can."""
+        if self._failure is not None:
+            self.event.outcome = "deferred" if self._failure.is_temporary else "rejected"
+            self.event.reply = str(self._failure)
+        return self._failure
 
     def append(self, content: bytes) -> None:
         """Takes content; what already failed is read on to its end and dropped, since only the

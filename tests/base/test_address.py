@@ -1,3 +1,5 @@
+import pytest
+
 from gwsmtp.base.address import NULL_SENDER, Mailbox
 
 
@@ -16,3 +18,41 @@ def test_equality_is_by_the_text_as_written() -> None:
 
 def test_repr_shows_the_text() -> None:
     assert repr(Mailbox("a@b.test", "a", "b.test")) == "Mailbox('a@b.test')"
+
+
+@pytest.mark.parametrize(
+    ("local", "key"),
+    [
+        ('"ann"', "ann"),
+        ('"A\\nn"', "ann"),
+        ('"a b"', "a b"),
+        ("J\u00fcRGEN", "j\u00fcrgen"),
+        ("ju\u0308rgen", "j\u00fcrgen"),
+    ],
+)
+def test_key_ignores_how_a_local_part_is_written(local: str, key: str) -> None:
+    assert Mailbox(f"{local}@a.test", local, "a.test").key == f"{key}@a.test"
+
+
+def test_is_ascii_is_about_the_text() -> None:
+    assert Mailbox("a@b.test", "a", "b.test").is_ascii
+    assert not Mailbox("a@b\u00fc.test", "a", "xn--b-hga.test").is_ascii
+
+
+@pytest.mark.parametrize(
+    ("local", "host"),
+    [
+        ("ann", ""),
+        ("ann+tag=x", ""),
+        ("ann%b.test", "b.test"),
+        ("ann%c%B.test", "b.test"),
+        ("b.test!c!ann", "b.test"),
+        ("c!ann%b.test", "b.test"),
+        ('"ann@b.test"', "b.test"),
+        ('"ann@b.test%c"', "b.test%c"),
+        ('"ann%"', ""),
+        ('"ann\\%b.test"', "b.test"),
+    ],
+)
+def test_a_local_part_can_ask_for_another_host(local: str, host: str) -> None:
+    assert Mailbox(f"{local}@a.test", local, "a.test").routed_to() == host

@@ -21,6 +21,9 @@ from gwsmtp.protocol import abnf
         ("FROM:<@relay.test,@b.test:a@c.test>", "a@c.test", "c.test", ""),
         ("FROM:<a..b.@c_d.test>", "a..b.@c_d.test", "c_d.test", ""),
         ("FROM:<user+tag=x@b.test>", "user+tag=x@b.test", "b.test", ""),
+        ("FROM:<\xe4@b.test>", "\xe4@b.test", "b.test", ""),
+        ("FROM:<a@B\xfccher.test>", "a@B\xfccher.test", "xn--bcher-kva.test", ""),
+        ('FROM:<"\u4f8b \xe4"@b.test>', '"\u4f8b \xe4"@b.test', "b.test", ""),
     ],
 )
 def test_reverse_path(argument: str, text: str, domain: str, parameters: str) -> None:
@@ -43,7 +46,14 @@ def test_reverse_path(argument: str, text: str, domain: str, parameters: str) ->
         "FROM:<a b@c.test>",
         "FROM:<a@b.test\n>",
         "FROM:<a@b.test>\r",
-        "FROM:<\xe4@b.test>",
+        "FROM:<\x80@b.test>",
+        "FROM:<\u2028@b.test>",
+        "FROM:<a@b.\xad>",
+        "FROM:<" + "\xe4" * 130 + "@b.test>",
+        "FROM:<a@[b]>",
+        "FROM:<a@[300.0.2.1]>",
+        "FROM:<a@[IPv6:fe80::1%eth0]>",
+        "FROM:<a@[IPv6:192.0.2.1]>",
         "FROM:<" + "a" * 250 + "@b.test>",
         "TO:<a@b.test>",
         "",
@@ -64,6 +74,23 @@ def test_bad_forward_path(argument: str) -> None:
     assert abnf.parse_forward_path(argument) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ("[192.0.2.1]", True),
+        ("[IPv6:2001:db8::1]", True),
+        ("[ipv6:::ffff:192.0.2.1]", True),
+        ("[192.0.2]", False),
+        ("[2001:db8::1]", False),
+        ("192.0.2.1", False),
+        ("[x:y]", False),
+        ("[]", False),
+    ],
+)
+def test_address_literals(text: str, is_one: bool) -> None:
+    assert abnf.is_address_literal(text) is is_one
+
+
 @given(st.text(max_size=80))
 def test_no_line_end_survives_the_grammar(text: str) -> None:
     for parsed in (
@@ -71,8 +98,9 @@ def test_no_line_end_survives_the_grammar(text: str) -> None:
         abnf.parse_forward_path(f"TO:<a@{text}>"),
     ):
         if parsed is not None:
-            assert not set("\r\n\0") & set(parsed[0].text)
-            assert parsed[0].text.isascii()
+            assert not set("\r\n\0\x85\u2028\u2029") & set(parsed[0].text)
+            assert len(parsed[0].text.splitlines()) == 1
+            assert parsed[0].domain.isascii()
 
 
 def test_parameters() -> None:

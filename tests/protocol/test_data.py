@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gwsmtp.protocol.data import DataDecoder, DotStuffer, dot_stuffed
+from gwsmtp.protocol.data import ChunkDecoder, DataDecoder, DotStuffer, dot_stuffed
 
 PIECES = st.sampled_from([b"\r\n", b".", b"a", b"\r", b"\n", b"\0", b"\r\n.", b"..", b"\r\n.\r"])
 WIRE = st.lists(PIECES, max_size=40).map(b"".join)
@@ -110,3 +110,26 @@ def test_bare_newlines_are_counted() -> None:
     decoder = DataDecoder()
     decoder.feed(b"a\nb\rc\0d\r\n.\r\n")
     assert decoder.bare_newlines == 3
+
+
+@given(WIRE, CUTS)
+def test_chunks_are_the_rule_without_dots_in_any_chunking(body: bytes, cuts: list[int]) -> None:
+    decoder, content, rest = ChunkDecoder(), b"", body
+    for cut in cuts:
+        content += decoder.feed(rest[:cut], is_last=False)
+        rest = rest[cut:]
+    content += decoder.feed(rest, is_last=True)
+    lone = {b"\r\n": b"\r\n", b"\n": b"\r\n", b"\r": b" ", b"\0": b" "}
+    assert content == re.sub(rb"\r\n|[\r\n\0]", lambda found: lone[found.group()], body)
+    assert decoder.size == len(body)
+    assert (decoder.bare_newlines > 0) == (content != body)
+
+
+@given(WIRE, CUTS)
+def test_a_message_in_chunks_is_one_message_out(body: bytes, cuts: list[int]) -> None:
+    content = ChunkDecoder().feed(body, is_last=True)
+    stuffed = dot_stuffed(content)
+    ended = stuffed if not stuffed or stuffed.endswith(b"\r\n") else stuffed + b"\r\n"
+    again, decoder, rest = decode(ended + b".\r\nQUIT\r\n", cuts)
+    assert decoder.reached_end()
+    assert (again.removesuffix(b"\r\n"), rest) == (content.removesuffix(b"\r\n"), b"QUIT\r\n")

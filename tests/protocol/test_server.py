@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gwsmtp.base import replies
 from gwsmtp.base.errors import LocalProtocolError
+from gwsmtp.base.reply import Reply
 from gwsmtp.protocol import events
 from gwsmtp.protocol.extensions import Offer
 from gwsmtp.protocol.server import ServerProtocol
@@ -15,9 +16,14 @@ from gwsmtp.protocol.state import State
 from tests.support import dialog
 
 CONVERSATION = (
+    b"BDAT 6 LAST\r\nQUIT\r\n"
     b"EHLO c\r\nMAIL FROM:<a@b.test> SIZE=10\r\nRCPT TO:<x@example.test>\r\n"
     b"RCPT TO:<unknown@example.test>\r\nDATA\r\nA: b\r\n\r\n..x\r\nbare\nlf\r\n.\r\nNOOP\r\n"
     b"MAIL FROM:<a\nb@c>\r\nMAIL FROM:<>\r\nRCPT TO:<y@example.test>\r\nDATA\r\n.\r\n"
+    b"MAIL FROM:<>\r\nRCPT TO:<y@example.test>\r\nBDAT 9\r\nA\r\n.\r\n\r\n\rBDAT 1\r\n\nBDAT 0\r\n"
+    b"BDAT 2 LAST\r\n\0\r"
+    b"MAIL FROM:<>\r\nRCPT TO:<y@example.test>\r\nBDAT 3\r\n\r\n.RSET\r\n"
+    b"MAIL FROM:<>\r\nRCPT TO:<y@example.test>\r\nBDAT 3 LAST\r\n\r\n."
     b"QUIT\r\nleft over"
 )
 
@@ -56,6 +62,7 @@ def test_any_bytes_are_answered_or_waited_for(pieces: list[bytes]) -> None:
 
 WORDS = [
     *(b"EHLO x", b"MAIL FROM:<a@b>", b"RCPT TO:<c@example.test>", b"DATA", b"RSET", b"QUIT"),
+    *(b"BDAT 3\r\n", b"BDAT 0 LAST\r\n", b"BDAT 70 LAST\r\n", b"\x16", b"\x03", b"GET / HTTP/1.1"),
     *(b"\r\n", b"\n", b"\r", b".", b"\r\n.\r\n", b"\0", b"text", b"HELO \xff"),
 ]
 
@@ -174,3 +181,146 @@ def test_refused_data_leaves_no_payload() -> None:
     server.protocol.next_event()
     server.protocol.reply(replies.SPOOL_FULL)
     assert isinstance(server.protocol.next_event(), events.Noop)
+
+
+class Small(dialog.Memory):
+    """Takes messages of ten octets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.protocol.take_output()
+        self.send(b"EHLO c\r\n")
+
+    def _answer(self, event: events.Event) -> Reply:
+        if isinstance(event, events.Bdat) and event.size > 10:
+            return replies.MESSAGE_TOO_BIG
+        return super()._answer(event)
+
+    def is_reading(self) -> bool:
+        return self.protocol.is_reading_payload
+
+    def envelope(self) -> None:
+        said = self.send(b"MAIL FROM:<>\r\nRCPT TO:<y@example.test>\r\n")
+        assert said == replies.SENDER_OK.wire + replies.RECIPIENT_OK.wire
+
+
+def test_the_reply_to_a_refused_chunk_waits_until_its_octets_were_dropped() -> None:
+    server = Small()
+    server.envelope()
+    assert server.send(b"BDAT 12\r\nNOOP\r\n") == b""
+    assert server.is_reading()
+    assert server.send(b"QUIT\r") == b""
+    assert server.send(b"\nNOOP\r\n") == replies.MESSAGE_TOO_BIG.wire + replies.NOOP.wire
+    assert not server.is_reading()
+    assert server.protocol.state is State.FAILED
+
+
+def test_chunks_behind_a_refused_one_are_dropped_up_to_the_last() -> None:
+    server = Small()
+    server.envelope()
+    said = server.send(b"BDAT 11\r\n12345678901BDAT 2\r\nabBDAT 2 LAST\r\ncd")
+    lost = replies.CHUNK_LOST.wire
+    assert said == replies.MESSAGE_TOO_BIG.wire + lost + lost
+    assert server.protocol.state is State.READY
+    assert server.messages == []
+    server.envelope()
+    assert server.send(b"BDAT 2 LAST\r\nxy").startswith(b"250")
+    assert server.messages == [b"xy"]
+
+
+@pytest.mark.parametrize("command", [b"RSET", b"EHLO c", b"MAIL FROM:<>"])
+def test_what_ends_a_refused_run_of_chunks(command: bytes) -> None:
+    server = Small()
+    server.envelope()
+    server.send(b"BDAT 2\r\nabBDAT 11\r\n12345678901")
+    assert server.send(b"DATA\r\n") == replies.CHUNKS_BEGUN.wire
+    assert b"250 " in server.send(command + b"\r\n")
+    server.send(b"RSET\r\n")
+    server.envelope()
+    assert server.send(b"BDAT 1 LAST\r\nz").startswith(b"250")
+    assert server.messages == [b"z"]  # nothing of the lost one
+
+
+def test_a_chunk_out_of_place_that_nobody_can_wait_for_closes() -> None:
+    server = greeted()
+    assert server.send(b"BDAT 160000001\r\n") == replies.TOO_MUCH_DATA.wire
+    assert server.is_closed
+
+
+@pytest.mark.parametrize(
+    "argument", [b"", b"x", b"-1", b"1 LAST x", b"1 FIRST", b"9" * 19, b"1.0", b"0x10", b"+1"]
+)
+def test_a_size_that_cannot_be_read_closes(argument: bytes) -> None:
+    server = Small()
+    server.envelope()
+    assert server.send(b"BDAT " + argument + b"\r\nQUIT\r\n") == replies.BDAT_UNREADABLE.wire
+    assert server.is_closed
+
+
+@pytest.mark.parametrize(
+    ("octets", "name"),
+    [
+        (b"\x16\x03\x01\x02\x00", "TLS"),
+        (b"\x16\x03\r\n", "TLS"),
+        (b"GET / HTTP/1.1\r\n", "HTTP"),
+        (b"post /x HTTP/1.0\r\n", "HTTP"),
+        (b"CONNECT mx.test:25 HTTP/1.1\r\n", "HTTP"),
+    ],
+)
+def test_clients_of_other_protocols_are_closed_without_a_word(octets: bytes, name: str) -> None:
+    for pieces in ([octets], [octets[i : i + 1] for i in range(len(octets))]):
+        server = greeted()
+        found = []
+        for piece in pieces:
+            server.protocol.receive(piece)
+            found.append(server.protocol.next_event())
+        (event,) = [event for event in found if event is not None]
+        assert isinstance(event, events.Foreign)
+        assert event.name == name
+        assert server.is_closed
+        assert not server.protocol.has_output
+
+
+def test_a_first_octet_like_that_of_tls_alone_is_waited_for() -> None:
+    server = greeted()
+    assert server.send(b"\x16") == b""
+    assert server.send(b"NOOP\r\n") == replies.UNKNOWN_COMMAND.wire
+
+
+def test_an_address_beyond_ascii_needs_smtputf8_in_its_own_transaction() -> None:
+    server = greeted()
+    server.send(b"EHLO c\r\nMAIL FROM:<> SMTPUTF8\r\n")
+    recipient = "RCPT TO:<ä@example.test>\r\n".encode()
+    assert server.send(recipient) == replies.RECIPIENT_OK.wire
+    server.send(b"RSET\r\nMAIL FROM:<>\r\n")
+    assert server.send(recipient) == replies.UTF8_NOT_ASKED.wire
+
+
+def test_a_parameter_that_is_wrong_is_told_before_the_address_beyond_ascii() -> None:
+    server = greeted()
+    server.send(b"EHLO c\r\n")
+    assert server.send("MAIL FROM:<ä@b.test> SIZE=x SMTPUTF8\r\n".encode()) == (
+        replies.BAD_PARAMETER.wire
+    )
+
+
+def test_upcoming_recipients_beyond_ascii_are_left_out() -> None:
+    server = greeted()
+    server.protocol.receive("RCPT TO:<ä@example.test>\r\nRCPT TO:<b@example.test>\r\n".encode())
+    assert [mailbox.text for mailbox in server.protocol.upcoming_recipients()] == ["b@example.test"]
+
+
+def test_upcoming_recipients_end_at_a_line_that_is_too_long_or_not_whole() -> None:
+    for line in (b"RCPT TO:<" + b"a" * 600 + b"@example.test>\r\n", b"RCPT TO:<a@example.test>"):
+        server = greeted()
+        server.protocol.receive(line)
+        assert server.protocol.upcoming_recipients() == []
+
+
+def test_closing_in_the_middle_of_a_chunk_forgets_it() -> None:
+    server = Small()
+    server.envelope()
+    server.send(b"BDAT 5\r\nab")
+    server.protocol.abort(replies.TIMEOUT)
+    assert server.send(b"cdeNOOP\r\n") == replies.TIMEOUT.wire
+    assert not server.protocol.is_reading_payload

@@ -9,6 +9,7 @@ import gevent
 from gevent import socket
 
 from gwsmtp.base import replies
+from gwsmtp.base.address import Mailbox
 from gwsmtp.base.audit import Audit, AuditEvent, MessageEnded, SessionEnded
 from gwsmtp.base.clock import SystemClock
 from gwsmtp.base.errors import ScanUnavailable
@@ -97,6 +98,8 @@ class Rig:
         self.host_domain = "gw.example.test"
         self.scan_failure: ScanFailureAction = "delay"
         self.reject_bare_newline = False
+        self.postmaster: Mailbox | None = None
+        self.dsn = False
         self.spool = folder
         self.messages: list[MessageEnded] = []
         self.ended: list[SessionEnded] = []
@@ -137,7 +140,7 @@ class Rig:
 
     def services(self) -> Services:
         clock, disk = SystemClock(), Offload("disk", 1, 10)
-        offer = Offer(self.limits.size)
+        offer = Offer(self.limits.size, dsn=self.dsn)
         domains = (
             HostedDomain("example.test", "root", self.hosts, RecipientRule.ANY),
             HostedDomain("other.test", "root", (SmtpHost("192.0.2.1", 25),), RecipientRule.ANY),
@@ -149,6 +152,7 @@ class Rig:
             helo=replies.helo("gw.example.test"),
             ehlo=replies.ehlo("gw.example.test", offer.keywords()),
             offer=offer,
+            postmaster=self.postmaster,
             limits=self.limits,
             timeouts=self.timeouts,
             reject_bare_newline=self.reject_bare_newline,

@@ -77,6 +77,7 @@ class Memory:
         self.protocol.reply(replies.greeting(f"{HOST_DOMAIN} ESMTP"))
         self.messages: list[bytes] = []
         self._parts: list[bytes] = []
+        self.declared = 0
 
     def send(self, data: bytes) -> bytes:
         """Feeds the server and returns all it answers."""
@@ -84,7 +85,7 @@ class Memory:
         while (event := self.protocol.next_event()) is not None:
             if isinstance(event, events.Payload):
                 self._parts.append(event.data)
-            else:
+            elif not isinstance(event, events.Foreign):
                 self.protocol.reply(self._answer(event))
         return self.protocol.take_output()
 
@@ -101,13 +102,24 @@ class Memory:
             case events.Mail():
                 return replies.MESSAGE_TOO_BIG if event.size > SIZE else replies.SENDER_OK
             case events.Recipient():
-                if event.mailbox.domain != HOSTED:
+                if event.mailbox.domain != HOSTED or event.mailbox.routed_to() not in ("", HOSTED):
                     return replies.relay_denied("memory")
                 is_unknown = event.mailbox.local.startswith("unknown")
                 return replies.UNKNOWN_MAILBOX if is_unknown else replies.RECIPIENT_OK
             case events.Data():
                 self._parts = []
                 return replies.START_MAIL
+            case events.Bdat():
+                if self.protocol.state is State.FAILED:
+                    return replies.CHUNK_LOST
+                if self.protocol.state is State.RCPT:
+                    self._parts, self.declared = [], 0
+                self.declared += event.size
+                return replies.START_MAIL if self.declared <= SIZE else replies.MESSAGE_TOO_BIG
+            case events.ChunkEnd():
+                return replies.CHUNK_OK
+            case events.Help():
+                return replies.HELP
             case events.EndOfData():
                 self.messages.append(b"".join(self._parts))
                 return Reply(250, "2.0.0", "Ok")
