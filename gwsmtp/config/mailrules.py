@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from gwsmtp.base.endpoint import is_host_name
 from gwsmtp.config.finding import Finding, Rule, error, warning
 from gwsmtp.config.listenrules import all_listeners, listens_on, unreadable
-from gwsmtp.config.root import Config
+from gwsmtp.config.root import Config, served_domains
 from gwsmtp.config.smtptarget import SmtpTarget
 from gwsmtp.config.yamltext import Path
 
@@ -64,6 +64,14 @@ def _names(config: Config) -> Iterator[Finding]:
         yield warning("protocol.banner", "the first word should be a full host name")
     if group.host_domain and "." not in group.host_domain:
         yield warning("protocol.host_domain", "is no full host name")
+
+
+def _postmaster(config: Config) -> Iterator[Finding]:
+    address = config.protocol.postmaster_email
+    domain = address.rpartition("@")[2].lower()
+    if address and all(domain != served.name for served in served_domains(config)):
+        text = f"{domain} is not hosted here: mail to Postmaster is deferred until it can be queued"
+        yield warning("protocol.postmaster_email", text)
 
 
 def _ehlo(config: Config) -> Iterator[Finding]:
@@ -140,6 +148,7 @@ MAIL_RULES = (
     Rule(_relays, "external_delivery"),
     Rule(_relay_loops, "external_delivery", "server", "ssl"),
     Rule(_names, "protocol"),
+    Rule(_postmaster, "protocol", "interface", "organizations"),
     Rule(_ehlo, "protocol"),
     Rule(_authentication, "protocol", "ssl", "auth"),
     Rule(_scan, "scan"),

@@ -189,6 +189,7 @@ class ProtocolGroup(Group):
         title="Postmaster email",
         description="Mail to Postmaster without a domain and to postmaster of a hosted domain goes "
         "here and is always accepted; From of DSNs. Blank: postmaster@host_domain if hosted.",
+        enforced=True,
     )
     custom_ehlo_responses: TextLines = setting(
         (),
@@ -196,6 +197,7 @@ class ProtocolGroup(Group):
         title="Custom EHLO responses",
         description="Further lines of the reply to EHLO, each a keyword and its parameters; at "
         "most 20 of 200 octets. Keywords we implement, or that change the protocol, are refused.",
+        enforced=True,
         max_length=20,
     )
     forwarded_helo_domain: Annotated[Text, AfterValidator(_helo_name)] = setting(

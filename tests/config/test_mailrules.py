@@ -75,6 +75,10 @@ def test_errors(tmp_path: Path, text: str, expected: str) -> None:
             "relay_targets[0].authentication: is none: the username is not used",
         ),
         ("protocol: {banner: welcome here}", "protocol.banner: the first word should be"),
+        (
+            "protocol: {postmaster_email: pm@elsewhere.test}",
+            "protocol.postmaster_email: elsewhere.test is not hosted here",
+        ),
         ("protocol: {host_domain: gw}", "protocol.host_domain: is no full host name"),
         (
             "protocol: {smtp_authentication: on}\nauth: {file: /no/such}",

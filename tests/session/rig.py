@@ -105,6 +105,7 @@ class Rig:
         self.ended: list[SessionEnded] = []
         self.sessions: list[Session] = []
         self._greenlets: list[gevent.Greenlet[[], None]] = []
+        self._clients: list[Client] = []
         self._hops = pool()
         self._listener = socket.socket()
         self._listener.bind(("127.0.0.1", 0))
@@ -114,6 +115,7 @@ class Rig:
     def connect(self) -> Client:
         """A client whose session has begun; its greeting is still to be read."""
         client = Client(self.address)
+        self._clients.append(client)
         sock, address = self._listener.accept()
         session = Session(self.services(), Wire(plain(sock)), peer_of(address), "plain")
         self.sessions.append(session)
@@ -173,6 +175,8 @@ class Rig:
 
     def close(self) -> None:
         gevent.killall(self._greenlets)
+        for client in self._clients:
+            client.close()
         self._hops.close()
         self._listener.close()
 

@@ -1,0 +1,73 @@
+"""Whom RCPT means: Postmaster, equal mailboxes, addresses beyond ASCII, DSN parameters."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gwsmtp.base import replies
+from gwsmtp.base.address import Mailbox
+from tests.delivery.hops import Hop, hop
+from tests.session.rig import Client, Rig, rig
+
+DESK = Mailbox("desk@example.test", "desk", "example.test")
+
+
+@pytest.fixture
+def next_hop(tmp_path: Path) -> Iterator[Hop]:
+    folder = tmp_path / "hop"
+    folder.mkdir()
+    with hop(folder) as one:
+        yield one
+
+
+@pytest.fixture
+def house(tmp_path: Path, next_hop: Hop) -> Iterator[Rig]:
+    with rig(tmp_path, next_hop.host) as one:
+        yield one
+
+
+def sent_to(client: Client, *recipients: str) -> list[str]:
+    """The replies to RCPT; then the message is sent."""
+    client.ask(b"MAIL FROM:<>\r\n")
+    said = [client.ask(f"RCPT TO:<{recipient}>\r\n".encode()) for recipient in recipients]
+    assert client.ask(b"DATA\r\n").startswith("354")
+    assert client.ask(b"x\r\n.\r\n").startswith("250")
+    return said
+
+
+def test_every_postmaster_is_the_one_that_is_set_unasked(house: Rig) -> None:
+    house.postmaster = DESK
+    said = sent_to(house.greeted(), "Postmaster", "postMASTER@example.test", "DESK@example.test")
+    assert said == [str(replies.RECIPIENT_OK)] * 3
+    assert house.messages[0].recipients == ("desk@example.test",)  # one delivery
+
+
+def test_the_postmaster_of_a_foreign_domain_is_foreign(house: Rig) -> None:
+    house.postmaster = DESK
+    client = house.greeted()
+    client.ask(b"MAIL FROM:<>\r\n")
+    assert client.ask(b"RCPT TO:<postmaster@foreign.test>\r\n").startswith("550 5.7.1 ")
+
+
+def test_a_postmaster_elsewhere_waits_for_the_queue(house: Rig) -> None:
+    house.postmaster = Mailbox("desk@foreign.test", "desk", "foreign.test")
+    client = house.greeted()
+    client.ask(b"MAIL FROM:<>\r\n")
+    for name in (b"Postmaster", b"postmaster@example.test"):
+        said = client.ask(b"RCPT TO:<" + name + b">\r\n")
+        assert said == str(replies.DELIVERY_UNAVAILABLE)
+
+
+def test_without_one_set_it_is_the_mailbox_of_our_own_domain(house: Rig) -> None:
+    client = house.greeted()
+    client.ask(b"MAIL FROM:<>\r\n")
+    assert client.ask(b"RCPT TO:<Postmaster>\r\n") == str(replies.UNKNOWN_MAILBOX)
+    house.host_domain = "example.test"
+    sent_to(house.greeted(), "Postmaster", "postmaster@example.test")
+    assert house.messages[0].recipients == ("Postmaster@example.test",)
+
+
+def test_a_quoted_local_part_is_the_same_mailbox_as_the_plain_one(house: Rig) -> None:
+    sent_to(house.greeted(), '"a"@example.test', "a@example.test", '"a b"@example.test')
+    assert house.messages[0].recipients == ('"a"@example.test', '"a b"@example.test')
