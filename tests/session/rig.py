@@ -174,9 +174,9 @@ class Rig:
         )
 
     def close(self) -> None:
-        gevent.killall(self._greenlets)
         for client in self._clients:
-            client.close()
+            client.close()  # first: a session that ends lingers until its client has gone
+        gevent.killall(self._greenlets)
         self._hops.close()
         self._listener.close()
 
