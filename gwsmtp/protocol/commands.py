@@ -24,7 +24,9 @@ _AFTER_VERB: Final = frozenset({b" ", b""})
 _HTTP_VERBS: Final = frozenset((b"GET", b"POST", b"CONNECT"))
 _CHUNK_DIGITS: Final = 18
 _HOPELESS_FACTOR: Final = 4
-"""A BDAT out of place with more octets than this many times SIZE is not read to its end."""
+"""A chunk of more octets than this many times SIZE is not read to its end, wanted or not."""
+_MOST_OCTETS_DROPPED: Final = 1 << 30
+"""The same for a chunk out of place where there is no SIZE."""
 _IN_CHUNKS: Final = frozenset((State.CHUNKS, State.FAILED))
 
 
@@ -130,11 +132,15 @@ def _bdat(argument: str, state: State, offer: Offer) -> Event | Reply:
     mark = mark.strip(" ").upper()
     if not size.isdecimal() or len(size) > _CHUNK_DIGITS or mark not in ("", "LAST"):
         return replies.BDAT_UNREADABLE
-    octets = int(size)
-    if state is State.RCPT or state in _IN_CHUNKS:
-        return events.Bdat(octets, is_last=bool(mark))
-    if 0 < _HOPELESS_FACTOR * offer.size_limit < octets:
+    octets, limit = int(size), offer.size_limit
+    if 0 < _HOPELESS_FACTOR * limit < octets:
         return replies.TOO_MUCH_DATA
+    if state is State.RCPT or state is State.CHUNKS:
+        return events.Bdat(octets, is_last=bool(mark))
+    if octets > _MOST_OCTETS_DROPPED and limit <= 0:
+        return replies.TOO_MUCH_DATA
+    if state is State.FAILED:
+        return events.Bdat(octets, is_last=bool(mark))
     return events.Invalid(_out_of_sequence(state), octets)
 
 

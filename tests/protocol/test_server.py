@@ -10,6 +10,7 @@ from gwsmtp.base import replies
 from gwsmtp.base.errors import LocalProtocolError
 from gwsmtp.base.reply import Reply
 from gwsmtp.protocol import events
+from gwsmtp.protocol.commands import parse_command
 from gwsmtp.protocol.extensions import Offer
 from gwsmtp.protocol.server import ServerProtocol
 from gwsmtp.protocol.state import State
@@ -241,10 +242,20 @@ def test_what_ends_a_refused_run_of_chunks(command: bytes) -> None:
     assert server.messages == [b"z"]  # nothing of the lost one
 
 
-def test_a_chunk_out_of_place_that_nobody_can_wait_for_closes() -> None:
+def test_a_chunk_that_nobody_can_wait_for_closes() -> None:
     server = greeted()
     assert server.send(b"BDAT 160000001\r\n") == replies.TOO_MUCH_DATA.wire
     assert server.is_closed
+    server = Small()
+    server.envelope()
+    assert server.send(b"BDAT 160000001\r\n") == replies.TOO_MUCH_DATA.wire
+
+
+@pytest.mark.parametrize("size_limit", [0, -1])
+def test_without_a_size_limit_only_chunks_out_of_place_are_bounded(size_limit: int) -> None:
+    for state, is_bounded in ((State.READY, True), (State.FAILED, True), (State.RCPT, False)):
+        event = parse_command(b"BDAT 1073741825 LAST", state, Offer(size_limit), False)
+        assert isinstance(event, events.Invalid if is_bounded else events.Bdat)
 
 
 @pytest.mark.parametrize(
