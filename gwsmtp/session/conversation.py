@@ -13,6 +13,7 @@ from gwsmtp.session.transaction import Transaction
 class Conversation(Protocol):
     """One client's dialogue; ``session.Session`` is the one there is."""
 
+    dropped_octets: int
     helo: str
     peer: Peer
     protocol: ServerProtocol

@@ -49,6 +49,7 @@ class Session:
         "_is_reading",
         "_started",
         "_wire",
+        "dropped_octets",
         "helo",
         "peer",
         "protocol",
@@ -69,6 +70,8 @@ class Session:
         self.transaction: Transaction | None = None
         self.stage = Stage.CONNECT
         self.helo = ""
+        # Of chunks since the one that was refused, itself included
+        self.dropped_octets = 0
         self.trace = ""
         self._wire = wire
         self._started = services.clock.monotonic()

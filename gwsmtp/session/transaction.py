@@ -36,7 +36,7 @@ class Transaction:
     """From MAIL to the reply to the end of data. ``close`` is due whatever happens."""
 
     __slots__ = (
-        "_announced_octets",
+        "announced_octets",
         "_draft",
         "_failure",
         "_services",
@@ -65,7 +65,7 @@ class Transaction:
         self.recipients: dict[str, Mailbox] = {}
         self.route: Route | None = None
         self.received_octets = 0
-        self._announced_octets = 0
+        self.announced_octets = 0
         self._draft: Draft | None = None
         self._failure: Reply | None = None
         event.sender = mail.sender.text
@@ -91,13 +91,13 @@ class Transaction:
 
     def announce(self, octets: int) -> Reply | None:
         """Why a chunk of ``octets`` is not wanted, before it is read; None lets it come."""
-        self._announced_octets += octets
+        self.announced_octets += octets
         limit = self._services.limits.size
-        if limit and self._announced_octets > HOPELESS_FACTOR * limit:
+        if limit and self.announced_octets > HOPELESS_FACTOR * limit:
             self.event.cause = "far more data than SIZE"
             return replies.TOO_MUCH_DATA
-        if limit and self._announced_octets > limit and self._failure is None:
-            self.event.size_bytes = self._announced_octets
+        if limit and self.announced_octets > limit and self._failure is None:
+            self.event.size_bytes = self.announced_octets
             self._fail(replies.MESSAGE_TOO_BIG, "size")
         return self.chunk_error()
 
