@@ -36,10 +36,10 @@ class Transaction:
     """From MAIL to the reply to the end of data. ``close`` is due whatever happens."""
 
     __slots__ = (
-        "announced_octets",
         "_draft",
         "_failure",
         "_services",
+        "announced_octets",
         "event",
         "is_8bit",
         "is_utf8",
