@@ -28,6 +28,7 @@ from gwsmtp.process.child import Child
 from gwsmtp.process.counters import Counters
 from gwsmtp.protocol.extensions import Offer
 from gwsmtp.scan.pool import ScanPool
+from gwsmtp.session.pace import PaceLimits
 from gwsmtp.session.services import InboundTimeouts, Services, SessionLimits
 from gwsmtp.spool.draft import DraftBudget
 
@@ -115,7 +116,8 @@ def _limits(config: Config) -> SessionLimits:
     size = config.protocol.size_limit_bytes if config.protocol.enable_size_limit else 0
     drop = config.exploit_detection
     invalid = drop.max_invalid_commands if drop.drop_on_invalid_commands else -1
-    return SessionLimits(size, config.protocol.max_recipients, invalid)
+    pace = PaceLimits(config.protocol.data_min_rate)
+    return SessionLimits(size, config.protocol.max_recipients, invalid, pace)
 
 
 def _inbound_timeouts(config: Config) -> InboundTimeouts:

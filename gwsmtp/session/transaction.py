@@ -39,6 +39,7 @@ class Transaction:
         "_draft",
         "_failure",
         "_services",
+        "begun",
         "event",
         "is_8bit",
         "received_octets",
@@ -50,6 +51,7 @@ class Transaction:
 
     def __init__(self, services: Services, mail: Mail, event: MessageEnded, trace: str) -> None:
         self._services = services
+        self.begun = services.clock.monotonic()
         self.sender = mail.sender
         self.is_8bit = mail.body == "8BITMIME"
         self.event = event
