@@ -72,6 +72,7 @@ TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients, send the rest in
 OTHER_NEXT_HOP = Reply(452, "4.5.3", "Another next hop, send to this recipient separately")
 SPOOL_FULL = Reply(452, "4.3.1", "Insufficient system storage, try again later")
 BARE_NEWLINE_IN_DATA = Reply(554, "5.6.0", "Message contains bare CR or LF")
+MAIL_LOOP = Reply(554, "5.4.6", "Too many hops, mail loop suspected")
 DATA_LINE_TOO_LONG = Reply(554, "5.6.0", "Message contains a line that is too long")
 
 # Recipients ----------------------------------------------------------------------------------

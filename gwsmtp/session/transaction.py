@@ -17,6 +17,7 @@ from gwsmtp.delivery.attempt import Letter
 from gwsmtp.delivery.route import Route
 from gwsmtp.net.offload import OffloadBusy
 from gwsmtp.protocol.events import EndOfData, Mail
+from gwsmtp.protocol.hopcount import HopCounter
 from gwsmtp.scan.outcome import Action, ScanOutcome, ScanRequest
 from gwsmtp.session.services import Services
 from gwsmtp.session.trace import received_field
@@ -38,6 +39,7 @@ class Transaction:
     __slots__ = (
         "_draft",
         "_failure",
+        "_hops",
         "_services",
         "begun",
         "event",
@@ -62,6 +64,7 @@ class Transaction:
         self.received_octets = 0
         self._draft: Draft | None = None
         self._failure: Reply | None = None
+        self._hops = HopCounter()
         event.sender = mail.sender.text
 
     @property
@@ -88,6 +91,9 @@ class Transaction:
         if limit and self.received_octets > 2 * limit:
             self._fail(replies.MESSAGE_TOO_BIG, "size")
             return
+        hops = self._hops
+        if not hops.is_done:
+            hops.feed(content)
         try:
             self._draft.append(content)
         except (SpoolError, OffloadBusy) as e:
@@ -136,6 +142,8 @@ class Transaction:
             self._failure = replies.DATA_LINE_TOO_LONG
         elif end.bare_newlines and self._services.reject_bare_newline:
             self._failure = replies.BARE_NEWLINE_IN_DATA
+        elif self._hops.is_loop and self._failure is None:
+            self._fail(replies.MAIL_LOOP, "loop")
         if self._failure is None and self._draft is not None:
             try:
                 self._draft.finish()
