@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from gwsmtp.base import replies
 from gwsmtp.base.audit import Audit
+from gwsmtp.base.endpoint import is_host_name
 from gwsmtp.base.errors import ConfigError
 from gwsmtp.base.ids import SessionIds
 from gwsmtp.base.logs import EventLog
@@ -41,7 +42,7 @@ CALLOUTS_PER_HOST = 2
 def build_services(config: Config, child: Child, scanner: ScanPool) -> Services:
     """Everything a session of this worker is given."""
     clock = child.clock
-    host_domain = config.protocol.host_domain or socket.getfqdn()
+    host_domain = config.protocol.host_domain or own_name(socket.getfqdn())
     offer = _offer(config)
     disk = Offload("disk", 20, 2000)
     dialer = Dialer(Offload("names", 8, 1000), clock, _source_address(config))
@@ -105,6 +106,12 @@ def build_scanner(config: Config, child: Child, engine_address: str) -> ScanPool
         child.clock,
         {str(engine.address): engine.priority for engine in engines},
     )
+
+
+def own_name(machine: str) -> str:
+    """The machine's name as it may stand in replies and headers, where none is configured."""
+    name = machine.lower().rstrip(".")
+    return name if is_host_name(name) else "localhost"
 
 
 def _offer(config: Config) -> Offer:

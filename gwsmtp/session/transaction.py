@@ -44,6 +44,7 @@ class Transaction:
         "begun",
         "event",
         "is_8bit",
+        "is_utf8",
         "received_octets",
         "recipients",
         "route",
@@ -56,6 +57,7 @@ class Transaction:
         self.begun = services.clock.monotonic()
         self.sender = mail.sender
         self.is_8bit = mail.body == "8BITMIME"
+        self.is_utf8 = False  # until MAIL's SMTPUTF8 is offered: mail.is_utf8
         self.event = event
         self.trace = trace
         # By key: the same mailbox twice is one delivery.
@@ -160,9 +162,10 @@ class Transaction:
         event, services = self.event, self._services
         received = received_field(
             self.trace,
-            f"{event.session_id}.{event.number}",
+            f"{event.session_id}-{event.number}",
             event.recipients,
             services.clock.rfc5322(),
+            is_utf8=self.is_utf8,
         )
         try:
             outcome = self._scan(received, peer_port)
