@@ -47,7 +47,7 @@ def build_services(config: Config, child: Child, scanner: ScanPool) -> Services:
     disk = Offload("disk", 20, 2000)
     dialer = Dialer(Offload("names", 8, 1000), clock, _source_address(config))
     helo_name = config.protocol.forwarded_helo_domain or host_domain
-    timeouts = _outbound_timeouts(config)
+    timeouts = outbound_timeouts(config)
     hops = HopPool(
         dialer,
         clock,
@@ -70,8 +70,8 @@ def build_services(config: Config, child: Child, scanner: ScanPool) -> Services:
         helo=replies.helo(host_domain),
         ehlo=replies.ehlo(host_domain, offer.keywords()),
         offer=offer,
-        limits=_limits(config),
-        timeouts=_inbound_timeouts(config),
+        limits=session_limits(config),
+        timeouts=inbound_timeouts(config),
         reject_bare_newline=config.protocol.bare_newline == "reject",
         scan_failure_action=config.interface.scan_failure_action,
         inline_patience_s=config.delivery.inline_patience,
@@ -119,7 +119,8 @@ def _offer(config: Config) -> Offer:
     return Offer(size, tuple(config.protocol.custom_ehlo_responses))
 
 
-def _limits(config: Config) -> SessionLimits:
+def session_limits(config: Config) -> SessionLimits:
+    """What ends a session or refuses."""
     size = config.protocol.size_limit_bytes if config.protocol.enable_size_limit else 0
     drop = config.exploit_detection
     invalid = drop.max_invalid_commands if drop.drop_on_invalid_commands else -1
@@ -127,7 +128,8 @@ def _limits(config: Config) -> SessionLimits:
     return SessionLimits(size, config.protocol.max_recipients, invalid, pace)
 
 
-def _inbound_timeouts(config: Config) -> InboundTimeouts:
+def inbound_timeouts(config: Config) -> InboundTimeouts:
+    """What a client is given, as rows 36-40 and the profile say."""
     protocol = config.protocol
     if not protocol.inbound_timeouts:
         return InboundTimeouts(*[UNLIMITED_INBOUND_S] * 4)
@@ -139,7 +141,8 @@ def _inbound_timeouts(config: Config) -> InboundTimeouts:
     )
 
 
-def _outbound_timeouts(config: Config) -> HopTimeouts:
+def outbound_timeouts(config: Config) -> HopTimeouts:
+    """What a next hop is given, as rows 43-46 and the profile say."""
     protocol = config.protocol
     if not protocol.outbound_timeouts:
         return HopTimeouts(*[UNLIMITED_OUTBOUND_S] * 4)

@@ -188,3 +188,24 @@ def test_a_client_that_takes_nothing_is_left_within_the_time_of_row_38(house: Ri
     # Not twice that long: nobody says goodbye to who does not listen.
     assert monotonic() - blocked_at < 2.5
     client.close()
+
+
+def test_an_octet_that_is_no_content_yet_begins_row_40(house: Rig) -> None:
+    house.timeouts = InboundTimeouts(10, 10, 0.2, 10)
+    client = begin(house)
+    client.send(b"\r")
+    gevent.sleep(0.4)
+    assert client.ask(b"\n.\r\n").startswith("250")
+    client.close()
+
+
+def test_row_39_runs_for_the_next_message_of_a_pipelined_group_too(house: Rig) -> None:
+    house.timeouts = InboundTimeouts(10, 10, 0.2, 10)
+    house.limits = limits(PaceLimits(min_rate=1000, window_s=0.02))
+    client = begin(house)
+    client.send(b"first\r\n")
+    client.send(b".\r\nMAIL FROM:<>\r\nRCPT TO:<a@example.test>\r\nDATA\r\n")
+    assert [client.reply()[:3] for _ in range(4)] == ["250", "250", "250", "354"]
+    assert client.reply() == "421 4.4.2 Timeout, closing connection"
+    client.close()
+    assert house.wait_ended().reason == "timeout: start of message data"
