@@ -259,6 +259,7 @@ class ProtocolGroup(Group):
         title="Minimum rate of DATA",
         description="Octets a second below which, over three windows of 30 seconds, a message is "
         "given up with 421 4.4.2; 0: off.",
+        enforced=True,
         ge=0,
         le=10**6,
     )

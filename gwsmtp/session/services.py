@@ -19,6 +19,7 @@ from gwsmtp.directory.domains import Directory
 from gwsmtp.net.offload import Offload
 from gwsmtp.protocol.extensions import Offer
 from gwsmtp.scan.outcome import ScanOutcome, ScanRequest
+from gwsmtp.session.pace import PaceLimits
 from gwsmtp.spool.draft import DraftBudget
 
 ScanFailureAction = Literal["delay", "allow", "reject"]
@@ -49,12 +50,15 @@ class InboundTimeouts:
 class SessionLimits:
     """Numbers that end or refuse: ``size`` in octets (0 none), ``invalid`` -1 for no limit."""
 
-    __slots__ = ("invalid", "recipients", "size")
+    __slots__ = ("invalid", "pace", "recipients", "size")
 
-    def __init__(self, size: int, recipients: int, invalid: int) -> None:
+    def __init__(
+        self, size: int, recipients: int, invalid: int, pace: PaceLimits | None = None
+    ) -> None:
         self.size = size
         self.recipients = recipients
         self.invalid = invalid
+        self.pace = pace or PaceLimits()
 
 
 class Services:

@@ -17,6 +17,7 @@ from gwsmtp.delivery.attempt import Letter
 from gwsmtp.delivery.route import Route
 from gwsmtp.net.offload import OffloadBusy
 from gwsmtp.protocol.events import EndOfData, Mail
+from gwsmtp.protocol.hopcount import HopCounter
 from gwsmtp.scan.outcome import Action, ScanOutcome, ScanRequest
 from gwsmtp.session.services import Services
 from gwsmtp.session.trace import received_field
@@ -38,8 +39,10 @@ class Transaction:
     __slots__ = (
         "_draft",
         "_failure",
+        "_hops",
         "_services",
         "announced_octets",
+        "begun",
         "event",
         "is_8bit",
         "is_utf8",
@@ -54,6 +57,7 @@ class Transaction:
 
     def __init__(self, services: Services, mail: Mail, event: MessageEnded, trace: str) -> None:
         self._services = services
+        self.begun = services.clock.monotonic()
         self.sender = mail.sender
         self.is_8bit = mail.body == "8BITMIME"
         self.is_utf8 = mail.is_utf8
@@ -68,6 +72,7 @@ class Transaction:
         self.announced_octets = 0
         self._draft: Draft | None = None
         self._failure: Reply | None = None
+        self._hops = HopCounter()
         event.sender = mail.sender.text
 
     def add(self, mailbox: Mailbox, dsn: str) -> None:
@@ -121,6 +126,9 @@ class Transaction:
         if limit and self.received_octets > 2 * limit:
             self._fail(replies.MESSAGE_TOO_BIG, "size")
             return
+        hops = self._hops
+        if not hops.is_done:
+            hops.feed(content)
         try:
             self._draft.append(content)
         except (SpoolError, OffloadBusy) as e:
@@ -169,6 +177,8 @@ class Transaction:
             self._failure = replies.DATA_LINE_TOO_LONG
         elif end.bare_newlines and self._services.reject_bare_newline:
             self._failure = replies.BARE_NEWLINE_IN_DATA
+        elif self._hops.is_loop and self._failure is None:
+            self._fail(replies.MAIL_LOOP, "loop")
         if self._failure is None and self._draft is not None:
             try:
                 self._draft.finish()
@@ -185,9 +195,10 @@ class Transaction:
         event, services = self.event, self._services
         received = received_field(
             self.trace,
-            f"{event.session_id}.{event.number}",
+            f"{event.session_id}-{event.number}",
             event.recipients,
             services.clock.rfc5322(),
+            is_utf8=self.is_utf8,
         )
         try:
             outcome = self._scan(received, peer_port)

@@ -39,7 +39,7 @@ def test_a_message_is_traced_scanned_delivered_and_answered(house: Rig, next_hop
     assert content == b": x\r\n\r\nhi\r\n"
     assert trace.startswith(
         b"Received: from client.test ([127.0.0.1])\r\n\tby gw.example.test with ESMTP id "
-        + f"{sid}.1".encode()
+        + f"{sid}-1".encode()
         + b"\r\n\tfor <a@example.test>;\r\n\t"
     )
     message = house.messages[0]
