@@ -37,6 +37,9 @@ TRANSACTION_TOO_LONG = Reply(
 INTERNAL_ERROR = Reply(421, "4.3.0", "Internal error, closing connection", closes=True)
 TOO_MUCH_DATA = Reply(421, "4.7.0", "Far more data than allowed, closing connection", closes=True)
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many invalid commands, closing connection", closes=True)
+USELESS_COMMANDS = Reply(
+    421, "4.7.0", "Too many commands without a message, closing connection", closes=True
+)
 
 # Commands ------------------------------------------------------------------------------------
 

@@ -171,7 +171,7 @@ class Session:
                 self._commands_since_message += not event.is_useful
                 if self._commands_since_message > USELESS_COMMANDS:
                     self.summary.reason = "too many commands without a message"
-                    protocol.reply(replies.TOO_MANY_ERRORS)
+                    protocol.reply(replies.USELESS_COMMANDS)
                     continue
             protocol.reply(HANDLERS[type(event)](self, event))
         return has_progress
