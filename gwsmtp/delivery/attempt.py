@@ -25,7 +25,7 @@ from gwsmtp.delivery.hop import HopConnection, HopFailure
 from gwsmtp.delivery.pool import HopPool
 from gwsmtp.delivery.route import Route
 from gwsmtp.directory.domains import SmtpHost
-from gwsmtp.net.offload import Offload
+from gwsmtp.net.offload import Offload, OffloadBusy
 from gwsmtp.protocol.client import HopReply
 from gwsmtp.protocol.data import DotStuffer, dot_stuffed
 
@@ -202,26 +202,23 @@ class _Attempt:
 
     # Before the dot ------------------------------------------------------------------------
 
-    def _commands(self) -> list[bytes]:
-        letter, connection = self._letter, self._connection
-        mail = f"MAIL FROM:<{letter.sender}>"
-        extensions = connection.extensions
-        if letter.is_8bit and "8BITMIME" in extensions:
-            mail += " BODY=8BITMIME"
-        if "SIZE" in extensions:
-            mail += f" SIZE={len(letter.prefix) + letter.body.size}"
-        lines = [] if connection.is_fresh else ["RSET\r\n"]
-        lines.append(mail + "\r\n")
-        lines.extend(f"RCPT TO:<{recipient}>\r\n" for recipient in letter.recipients)
-        if connection.can_pipeline and len(letter.recipients) == 1:
-            lines.append("DATA\r\n")
-        return [line.encode("ascii") for line in lines]
+    def _queue_commands(self) -> None:
+        letter, protocol = self._letter, self._connection.protocol
+        if not self._connection.is_fresh:
+            protocol.rset()
+        size = len(letter.prefix) + letter.body.size
+        protocol.mail(letter.sender, size, is_8bit=letter.is_8bit)
+        for recipient in letter.recipients:
+            protocol.rcpt(recipient)
+        if protocol.can_pipeline and len(letter.recipients) == 1:
+            protocol.data()
 
     def _transact(self) -> Result | None:
         """The transaction up to its end; None when the client vanished before the dot."""
         connection, letter = self._connection, self._letter
         command_s = self._delivery._pool.timeouts.command_s
-        heard = connection.exchange(self._commands(), self._seconds(command_s))
+        self._queue_commands()
+        heard = connection.exchange(command_s, self._give_up_at)
         if any(reply.code == 421 for reply in heard):
             # RFC 5321 3.8: it closes. A pooled connection that has served its time is no answer.
             raise HopFailure(f"{connection.host}: {heard[-1]}", is_busy=True)
@@ -232,7 +229,8 @@ class _Attempt:
         asked = len(letter.recipients) + 1
         verdict = self._before_data(heard[0], heard[1:asked])
         if len(heard) == asked and verdict is None:
-            heard += connection.exchange([b"DATA\r\n"], self._seconds(command_s))
+            connection.protocol.data()
+            heard += connection.exchange(command_s, self._give_up_at)
         self._must_drop = heard[-1].code == 354
         if verdict is not None:
             return verdict
@@ -279,19 +277,20 @@ class _Attempt:
             try:
                 for piece in self._pieces(letter.body):
                     connection.send(stuffer.feed(piece), self._seconds(timeouts.data_s))
-            except SpoolError as e:
+            except (SpoolError, OffloadBusy) as e:
                 return self._result(Outcome.DEFERRED, replies.SPOOL_FULL, str(e))
             last = stuffer.finish()
-        # What it says before our dot is not its answer to the message. A body in memory goes out at
-        # once behind the 354; one in a file takes its time.
-        if connection.has_leftover or (data is None and connection.has_spoken()):
-            raise HopFailure(f"{connection.host}: spoke before the end of data")
         if self._is_client_gone():
             return None
+        # What it says before our dot is not its answer to the message. A body in memory goes out at
+        # once behind the 354; one in a file takes its time.
+        if data is None and connection.has_spoken():
+            raise HopFailure(f"{connection.host}: spoke before the end of data")
         seconds = self._seconds(timeouts.data_s)
+        connection.end_of_data()
         self.is_in_doubt = True
         connection.send(last, seconds)
-        final = connection.read(timeouts.final_s, b"end-of-data")
+        final = connection.read(timeouts.final_s)
         if final.code < 400 and not final.is_positive:
             raise HopFailure(f"{connection.host}: end of data answered {final}")
         self.is_in_doubt = False

@@ -98,7 +98,7 @@ class HopPool:
         if (
             connection.messages >= MESSAGES_PER_CONNECTION
             or now - connection.opened_at >= CONNECTION_AGE_S
-            or connection.has_leftover
+            or connection.protocol.has_unread
             or (self._max_refusals and connection.refusals >= self._max_refusals)
         ):
             connection.quit()
@@ -148,7 +148,9 @@ class HopPool:
         if not hop.breaker.allows(now):
             raise HopFailure(f"{host}: did not answer just now, left alone for a moment")
         try:
-            connection = open_connection(self._dialer, host, self._helo_name, self.timeouts, now)
+            connection = open_connection(
+                self._dialer, host, self._helo_name, self.timeouts, self._clock
+            )
         except HopFailure as e:
             # Busy is not down: the host answers.
             if not e.is_busy:

@@ -37,6 +37,8 @@ REMEMBERED: Final = 100_000
 REFUSALS_PER_CONNECTION: Final = 8
 GROUP: Final = 50
 """So many recipients are asked in one go at the most."""
+GROUP_S: Final = 240.0
+"""A group that drips its answers is given up then: a client waits five minutes for its own."""
 
 _UNAVAILABLE: Final = replies.RECIPIENTS_UNAVAILABLE
 
@@ -146,10 +148,14 @@ class RecipientVerifier:
                 return answers
 
     def _dialogue(self, connection: HopConnection, group: list[Mailbox]) -> list[Reply | None]:
-        commands = [] if connection.is_fresh else [b"RSET\r\n"]
-        commands.append(b"MAIL FROM:<>\r\n")
-        commands.extend(f"RCPT TO:<{mailbox.text}>\r\n".encode("ascii") for mailbox in group)
-        heard = connection.exchange(commands, self._pool.timeouts.command_s)
+        protocol = connection.protocol
+        if not connection.is_fresh:
+            protocol.rset()
+        protocol.mail("")
+        for mailbox in group:
+            protocol.rcpt(mailbox.text)
+        give_up_at = self._clock.monotonic() + GROUP_S
+        heard = connection.exchange(self._pool.timeouts.command_s, give_up_at)
         if not connection.is_fresh:
             if heard[0].code != 250:
                 raise HopFailure(f"{connection.host}: RSET answered {heard[0]}")
