@@ -24,6 +24,11 @@ class Mailbox:
         """
         return f"{self.local.lower()}@{self.domain}"
 
+    @property
+    def is_ascii(self) -> bool:
+        """Whether it can be said without SMTPUTF8 (RFC 6531)."""
+        return self.text.isascii()
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Mailbox) and self.text == other.text
 

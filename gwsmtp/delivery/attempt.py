@@ -13,14 +13,16 @@ Blocks the calling greenlet, a session's, only. Time spent is bounded by ``patie
 dot; after it, by the host's final reply timeout alone: giving up earlier makes duplicates.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
+from typing import Final
 
 from gwsmtp.base import replies
 from gwsmtp.base.errors import SpoolError
 from gwsmtp.base.reply import Reply
 from gwsmtp.base.seams import Clock, MessageBody
+from gwsmtp.delivery.ascii import has_ascii_envelope, has_ascii_header
 from gwsmtp.delivery.hop import HopConnection, HopFailure
 from gwsmtp.delivery.pool import HopPool
 from gwsmtp.delivery.route import Route
@@ -39,10 +41,26 @@ class Outcome(StrEnum):
     CLIENT_GONE = "lost"
 
 
-class Letter:
-    """What is to be delivered: the envelope, our trace fields, and the body after them."""
+_NO_PARAMETERS: Final[Mapping[str, str]] = {}
 
-    __slots__ = ("body", "is_8bit", "prefix", "recipients", "sender")
+
+class Letter:
+    """What is to be delivered: the envelope, our trace fields, and the body after them.
+
+    ``is_utf8``: its sender said SMTPUTF8. ``mail_dsn`` and, by recipient, ``rcpt_dsn`` are the
+    parameters of RFC 3461 as they are to be sent on.
+    """
+
+    __slots__ = (
+        "body",
+        "is_8bit",
+        "is_utf8",
+        "mail_dsn",
+        "prefix",
+        "rcpt_dsn",
+        "recipients",
+        "sender",
+    )
 
     def __init__(
         self,
@@ -52,12 +70,18 @@ class Letter:
         body: MessageBody,
         *,
         is_8bit: bool,
+        is_utf8: bool = False,
+        mail_dsn: str = "",
+        rcpt_dsn: Mapping[str, str] = _NO_PARAMETERS,
     ) -> None:
         self.sender = sender
         self.recipients = recipients
         self.prefix = prefix
         self.body = body
         self.is_8bit = is_8bit
+        self.is_utf8 = is_utf8
+        self.mail_dsn = mail_dsn
+        self.rcpt_dsn = rcpt_dsn
 
 
 class Result:
@@ -202,22 +226,46 @@ class _Attempt:
 
     # Before the dot ------------------------------------------------------------------------
 
-    def _queue_commands(self) -> None:
+    def _queue_commands(self, is_utf8: bool) -> None:
         letter, protocol = self._letter, self._connection.protocol
         if not self._connection.is_fresh:
             protocol.rset()
-        size = len(letter.prefix) + letter.body.size
-        protocol.mail(letter.sender, size, is_8bit=letter.is_8bit)
+        protocol.mail(
+            letter.sender,
+            len(letter.prefix) + letter.body.size,
+            is_8bit=letter.is_8bit,
+            is_utf8=is_utf8,
+            dsn=letter.mail_dsn,
+        )
+        dsn = letter.rcpt_dsn
         for recipient in letter.recipients:
-            protocol.rcpt(recipient)
+            protocol.rcpt(recipient, dsn.get(recipient, "") if dsn else "")
         if protocol.can_pipeline and len(letter.recipients) == 1:
             protocol.data()
+
+    def _refused_as_utf8(self) -> Reply | None:
+        """Why a letter with SMTPUTF8 cannot go to a host without it; None where it can."""
+        letter = self._letter
+        if not has_ascii_envelope(letter.sender, letter.recipients):
+            return replies.NON_ASCII_ADDRESS
+        start = letter.body.data
+        if start is None:
+            start = next(self._pieces(letter.body), b"")
+        return None if has_ascii_header(letter.prefix, start) else replies.UTF8_HEADER
 
     def _transact(self) -> Result | None:
         """The transaction up to its end; None when the client vanished before the dot."""
         connection, letter = self._connection, self._letter
         command_s = self._delivery._pool.timeouts.command_s
-        self._queue_commands()
+        is_utf8 = letter.is_utf8 and "SMTPUTF8" in connection.protocol.extensions
+        if letter.is_utf8 and not is_utf8:
+            try:
+                refusal = self._refused_as_utf8()
+            except (SpoolError, OffloadBusy) as e:
+                return self._result(Outcome.DEFERRED, replies.SPOOL_FULL, str(e))
+            if refusal is not None:
+                return self._result(Outcome.REFUSED, refusal, "the host offers no SMTPUTF8")
+        self._queue_commands(is_utf8)
         heard = connection.exchange(command_s, self._give_up_at)
         if any(reply.code == 421 for reply in heard):
             # RFC 5321 3.8: it closes. A pooled connection that has served its time is no answer.

@@ -10,6 +10,9 @@ an hour and usable for 31 days while the host cannot be asked; a negative one li
 
 Blocks the calling greenlet only, and not at all where the answer is cached (``cached``).
 
+A mailbox that is not ASCII needs MAIL FROM:<> SMTPUTF8; of a host that does not offer it nothing is
+asked, and the answer, which says nothing of the mailbox, is not remembered.
+
 Limits: the cache is the worker's own until the shared table holds recipient answers, so it is
 empty after a restart, and each worker asks once.
 """
@@ -149,9 +152,14 @@ class RecipientVerifier:
 
     def _dialogue(self, connection: HopConnection, group: list[Mailbox]) -> list[Reply | None]:
         protocol = connection.protocol
+        is_utf8 = not all(mailbox.is_ascii for mailbox in group)
+        if is_utf8 and "SMTPUTF8" not in protocol.extensions:
+            asked = [mailbox for mailbox in group if mailbox.is_ascii]
+            answers = iter(self._dialogue(connection, asked) if asked else ())
+            return [next(answers) if one.is_ascii else replies.NON_ASCII_ADDRESS for one in group]
         if not connection.is_fresh:
             protocol.rset()
-        protocol.mail("")
+        protocol.mail("", is_utf8=is_utf8)
         for mailbox in group:
             protocol.rcpt(mailbox.text)
         give_up_at = self._clock.monotonic() + GROUP_S

@@ -16,3 +16,9 @@ def test_equality_is_by_the_text_as_written() -> None:
 
 def test_repr_shows_the_text() -> None:
     assert repr(Mailbox("a@b.test", "a", "b.test")) == "Mailbox('a@b.test')"
+
+
+def test_is_ascii_tells_what_needs_smtputf8() -> None:
+    assert Mailbox("a@b.test", "a", "b.test").is_ascii
+    assert not Mailbox("\u00fc@b.test", "\u00fc", "b.test").is_ascii
+    assert NULL_SENDER.is_ascii
