@@ -329,7 +329,7 @@ class Conversation:
         self._perform(action, usual)
         if stage is Stage.DATA and action.wire:
             return action.wire.startswith(b"354")
-        return action.is_positive
+        return action.is_positive or (action.kind is Kind.RAW and action.wire[:1] == b"2")
 
     def _act_unasked(self, stage: Stage) -> None:
         action = self._ask(stage, *self._envelope())
@@ -360,7 +360,7 @@ class Conversation:
                 raise self._channel.finish("421")
         else:
             self._channel.flush()
-            if action.kind in (Kind.FLOOD, Kind.DRIP):
+            if action.kind in (Kind.FLOOD, Kind.LINE, Kind.DRIP):
                 self._journal("reply", line=_shown(wire))
             mischief.perform(action.kind, self._channel.sock, wire)
 

@@ -254,14 +254,22 @@ class TestMisbehaving:
         client.send(b"QUIT\r\n")
         assert client.read_to_end() == GARBAGE + b"250 2.0.0 Ok\r\n221 2.0.0 Bye\r\n"
 
+    @pytest.mark.parametrize(
+        ("kind", "begin", "unit"),
+        [("flood", b"250-flood ", b"\r\n250-"), ("line", b"250 endless ", b" endless ")],
+    )
     def test_flood_is_bounded_by_a_client_that_leaves(
-        self, hop: NextHop, client: RawClient
+        self, hop: NextHop, client: RawClient, kind: str, begin: bytes, unit: bytes
     ) -> None:
-        hop.misbehave("noop=flood")
+        hop.misbehave(f"noop={kind}")
         client.greet()
         client.send(b"NOOP\r\n")
-        for _ in range(5000):
-            assert client.read_line().startswith(b"250-flood")
+        heard = b""
+        while len(heard) < 400_000:
+            heard += client.sock.recv(65536)
+        assert heard.startswith(begin)
+        assert heard.count(unit) > 4000
+        assert (b"\n" in heard) is (kind == "flood")
         client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.close()
         (closed,) = hop.wait_for_entries("closed")
@@ -297,6 +305,17 @@ class TestMisbehaving:
         client.greet()
         client.send(b"NOOP\r\n")
         assert client.read_line() + client.read_line() == b"250-a\n250 b\r\n"
+
+    def test_raw_octets_of_a_2xx_grant_what_was_asked_for(
+        self, hop: NextHop, client: RawClient
+    ) -> None:
+        hop.misbehave(r"mail=raw 250 a\r\n", r"rcpt#1=raw 550 b\r\n", r"rcpt=raw 250 c\r\n")
+        client.greet()
+        lines = ["MAIL FROM:<a@b>", "RCPT TO:<u@x.test>", "RCPT TO:<v@x.test>"]
+        assert [reply.code for reply in client.pipeline(lines)] == [250, 550, 250]
+        client.send(b"DATA\r\nx\r\n.\r\n")
+        assert [client.read_reply().code for _ in range(2)] == [354, 250]
+        assert hop.entries("message")[0]["recipients"] == ["v@x.test"]
 
     def test_a_wrong_script_is_noted_and_changes_nothing(
         self, hop: NextHop, client: RawClient
