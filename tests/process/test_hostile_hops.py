@@ -18,12 +18,16 @@ from tests.process.line import (
     IN_DOUBT,
     LARGE,
     NOT_NOW,
+    SETTINGS,
     SMALL,
     Line,
     one_folder,
     running_line,
 )
+from tests.support.gateway import Gateway
 from tests.support.processes import children
+from tests.support.rawclient import RawClient
+from tests.support.rawsink import RawSink
 
 pytestmark = pytest.mark.full
 
@@ -146,6 +150,34 @@ def test_what_follows_the_last_word_is_not_for_the_next_message(line: Line, more
     assert send_in_time(line, second) == "250 2.0.0 second"
     for sender in (first, second):
         assert (line.dots(sender), line.filed(sender)) == (1, 1)
+
+
+def test_what_is_said_while_idle_is_for_no_message() -> None:
+    """On a connection that waits for its next message: it is given up, nothing is shifted."""
+    with (
+        one_folder() as folder,
+        RawSink() as sink,
+        Gateway(folder, sink.address, SETTINGS) as gateway,
+        RawClient(gateway.address) as client,
+    ):
+        client.greet()
+        strays = [
+            b"250 2.0.0 more\r\n",
+            b"354 go on\r\n",
+            b"550 5.1.1 no\r\n",
+            b"421 bye\r\n",
+            b"2",
+        ]
+        for number, stray in enumerate([*strays, b"250-x\r\n" * 2000], 1):
+            sender = f"s{number}@client.example"
+            reply = client.send_message(sender, ["user@example.test"], SMALL)
+            assert reply.raw == b"250 2.0.0 Taken\r\n"
+            sink.speak(stray)
+        assert len(sink.messages) == 6
+        assert sink.connections == 6
+        # Nothing more was asked where it had spoken: the answer would be a lottery.
+        assert not [line for _, line in sink.commands if line.startswith(b"RSET")]
+        assert all(len(found) == 1 for found in sink.by_sender().values())
 
 
 @pytest.mark.parametrize("early", ["250 2.0.0 taken", "354 go on", "554 5.6.0 no", "junk"])
