@@ -89,6 +89,7 @@ DATA_LINE_TOO_LONG = Reply(554, "5.6.0", "Message contains a line that is too lo
 # Recipients ----------------------------------------------------------------------------------
 
 UNKNOWN_MAILBOX = Reply(550, "5.1.1", "Mailbox unknown")
+NON_ASCII_ADDRESS = Reply(553, "5.6.7", "Address is not ASCII, and SMTPUTF8 is not possible here")
 RECIPIENTS_UNAVAILABLE = Reply(451, "4.4.3", "Recipient cannot be verified now, try again later")
 
 
@@ -131,3 +132,4 @@ DELIVERY_MIXED = Reply(451, "4.3.0", "Recipients answered differently, try again
 DELIVERY_UNAVAILABLE = Reply(451, "4.3.0", "Next hop not available, try again later")
 DELIVERY_LOST = Reply(451, "4.4.2", "Next hop lost, try again later")
 DELIVERY_BUSY = Reply(451, "4.4.5", "Next hop busy, try again later")
+UTF8_HEADER = Reply(554, "5.6.9", "Header is not ASCII, and the next hop offers no SMTPUTF8")

@@ -205,7 +205,8 @@ class ProtocolGroup(Group):
         row=51,
         title="Forwarded EHLO/HELO domain",
         description="Name we give in EHLO on onward connections; blank: host_domain; %client%: "
-        "what the client itself said.",
+        "what the client itself said, where that is a domain or an address literal (connections "
+        "are then shared by clients of one name only). Recipients are always asked as host_domain.",
         enforced=True,
     )
     disable_a_record_fallback: Switch = setting(

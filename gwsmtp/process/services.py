@@ -17,6 +17,7 @@ from gwsmtp.base.errors import ConfigError
 from gwsmtp.base.ids import SessionIds
 from gwsmtp.base.logs import EventLog
 from gwsmtp.config.organizations import Domain, Organization
+from gwsmtp.config.protocol import CLIENT_NAME
 from gwsmtp.config.root import Config
 from gwsmtp.delivery.attempt import InlineDelivery
 from gwsmtp.delivery.hop import HopTimeouts
@@ -47,7 +48,9 @@ def build_services(config: Config, child: Child, scanner: ScanPool) -> Services:
     offer = _offer(config)
     disk = Offload("disk", 20, 2000)
     dialer = Dialer(Offload("names", 8, 1000), clock, _source_address(config))
-    helo_name = config.protocol.forwarded_helo_domain or host_domain
+    forwarded = config.protocol.forwarded_helo_domain
+    forwards_helo = forwarded == CLIENT_NAME
+    helo_name = host_domain if forwards_helo else forwarded or host_domain
     timeouts = outbound_timeouts(config)
     hops = HopPool(
         dialer,
@@ -71,6 +74,7 @@ def build_services(config: Config, child: Child, scanner: ScanPool) -> Services:
         helo=replies.helo(host_domain),
         ehlo=replies.ehlo(host_domain, offer.keywords()),
         offer=offer,
+        forwards_helo=forwards_helo,
         postmaster=_postmaster(config),
         limits=session_limits(config),
         timeouts=inbound_timeouts(config),

@@ -73,6 +73,7 @@ class Services:
         "draft_budget",
         "draft_directory",
         "ehlo",
+        "forwards_helo",
         "greeting",
         "helo",
         "host_domain",
@@ -99,6 +100,7 @@ class Services:
         helo: Reply,
         ehlo: Reply,
         offer: Offer,
+        forwards_helo: bool,
         postmaster: Mailbox | None,
         limits: SessionLimits,
         timeouts: InboundTimeouts,
@@ -123,6 +125,7 @@ class Services:
         self.helo = helo
         self.ehlo = ehlo
         self.offer = offer
+        self.forwards_helo = forwards_helo
         self.postmaster = postmaster
         self.limits = limits
         self.timeouts = timeouts

@@ -43,9 +43,14 @@ def trace_prefix(helo: str, peer: Peer, host_domain: str, *, is_extended: bool) 
     A HELO name that is neither a domain nor a literal is not repeated into a header: the client's
     address literal stands in its place.
     """
-    name = helo if _DOMAIN.fullmatch(helo) else _address_literal(helo) or peer.literal
+    name = domain_or_literal(helo) or peer.literal
     protocol = _EXTENDED if is_extended else "SMTP id "
     return f"Received: from {name} ({peer.literal})\r\n\tby {host_domain} with {protocol}"
+
+
+def domain_or_literal(helo: str) -> str:
+    """What a client calls itself, where that is a domain or an address literal; else ""."""
+    return helo if _DOMAIN.fullmatch(helo) else _address_literal(helo) or ""
 
 
 def received_field(

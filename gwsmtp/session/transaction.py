@@ -20,7 +20,7 @@ from gwsmtp.protocol.events import EndOfData, Mail
 from gwsmtp.protocol.hopcount import HopCounter
 from gwsmtp.scan.outcome import Action, ScanOutcome, ScanRequest
 from gwsmtp.session.services import Services
-from gwsmtp.session.trace import received_field
+from gwsmtp.session.trace import domain_or_literal, received_field
 from gwsmtp.spool.draft import Draft
 
 log = logging.getLogger(__name__)
@@ -266,7 +266,17 @@ class Transaction:
         if draft is None or route is None:
             event.outcome = "deferred"
             return replies.DELIVERY_UNAVAILABLE
-        letter = Letter(event.sender, event.recipients, prefix, draft, is_8bit=self.is_8bit)
+        letter = Letter(
+            event.sender,
+            event.recipients,
+            prefix,
+            draft,
+            is_8bit=self.is_8bit,
+            is_utf8=self.is_utf8,
+            mail_dsn=self.mail_dsn,
+            rcpt_dsn=self.rcpt_dsn,
+            helo_name=domain_or_literal(event.helo) if services.forwards_helo else "",
+        )
         before = services.clock.monotonic()
         patience_s = services.inline_patience_s - (before - started)
         result = services.delivery.deliver(route, letter, patience_s, is_client_gone)

@@ -100,6 +100,7 @@ class Rig:
         self.reject_bare_newline = False
         self.postmaster: Mailbox | None = None
         self.dsn = False
+        self.forwards_helo = False
         self.spool = folder
         self.messages: list[MessageEnded] = []
         self.ended: list[SessionEnded] = []
@@ -154,6 +155,7 @@ class Rig:
             helo=replies.helo("gw.example.test"),
             ehlo=replies.ehlo("gw.example.test", offer.keywords()),
             offer=offer,
+            forwards_helo=self.forwards_helo,
             postmaster=self.postmaster,
             limits=self.limits,
             timeouts=self.timeouts,
