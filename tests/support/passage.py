@@ -61,12 +61,15 @@ class Sent:
 
 
 class Passage:
-    """``mode`` is protocol.bare_newline; ``sent`` all messages since the last check."""
+    """``mode`` is protocol.bare_newline; ``sent`` all messages since the last check; ``traces`` the
+    fields that stood before all that have arrived.
+    """
 
     def __init__(self, gateway: Gateway, recorder: Recorder, mode: str) -> None:
         self.gateway = gateway
         self.mode = mode
         self.sent: list[Sent] = []
+        self.traces: list[bytes] = []
         self._recorder = recorder
         self._read_up_to: dict[int, int] = {}
         self._sessions = 0
@@ -97,6 +100,7 @@ class Passage:
         for one, (sender, recipients, payload) in zip(due, arrived, strict=False):
             # Not by where the field seems to end: a content may begin with a blank.
             trace = payload[: max(0, len(payload) - len(one.arrives_as))]
+            self.traces.append(trace)
             if (sender, recipients) != (one.sender, one.recipients):
                 problems.append(f"{one.sender} to {one.recipients}: {sender} to {recipients}")
             elif payload != trace + one.arrives_as or not _TRACE.fullmatch(trace):
@@ -131,8 +135,10 @@ class Passage:
 
 
 def _is_logged(one: Sent, line: Line) -> bool:
+    # Addresses that are odd enough are escaped there.
+    is_plain = not set('"\\<> ') & set(one.sender)
     return (
-        line["from"] == f"<{one.sender}>"
+        (line["from"] == f"<{one.sender}>" or not is_plain)
         and line.get("notes", "") == (f"bare-newlines={one.bare}" if one.bare else "")
         and line["outcome"] == ("accepted" if one.is_accepted else "rejected")
         and line["reply"].startswith("250 " if one.is_accepted else "554 5.6.0 ")
@@ -247,12 +253,18 @@ class Talk:
 
 
 def open_passage(
-    running: ExitStack, folder: Path, mode: str, settings: dict[str, Any] | None = None
+    running: ExitStack,
+    folder: Path,
+    mode: str,
+    settings: dict[str, Any] | None = None,
+    **options: Any,
 ) -> Passage:
-    """A gateway in ``mode``, its recorder and its sink, all ended with ``running``."""
+    """A gateway in ``mode`` (``options`` as in Gateway), its recorder and its sink, all ended with
+    ``running``.
+    """
     sink = running.enter_context(RawSink())
     recorder = running.enter_context(Recorder(sink.address))
     over = merged(_SETTINGS, {"protocol": {"bare_newline": mode}})
-    gateway = Gateway(folder, recorder.address, merged(over, settings or {}))
+    gateway = Gateway(folder, recorder.address, merged(over, settings or {}), **options)
     running.enter_context(gateway)
     return Passage(gateway, recorder, mode)
