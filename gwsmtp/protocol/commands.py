@@ -46,12 +46,19 @@ def parse_command(line: bytes, state: State, offer: Offer, is_utf8: bool) -> Eve
     return result if isinstance(result, Event) else events.Invalid(result)
 
 
+def is_bdat(line: bytes) -> bool:
+    """Whether ``line``, be it a command or none, may have meant to announce octets."""
+    return line[:4].upper() == b"BDAT"
+
+
 def _no_command(line: bytes) -> Event:
     verb = line.partition(b" ")[0].upper()
     if verb in _HTTP_VERBS:
         return events.Foreign("HTTP")
     if line.startswith(CLIENT_HELLO):
         return events.Foreign("TLS")
+    if is_bdat(line):
+        return events.Invalid(replies.BDAT_UNREADABLE)
     if verb in _NOT_OFFERED:
         return events.Invalid(replies.NOT_OFFERED)
     return events.Invalid(replies.UNKNOWN_COMMAND)
@@ -67,7 +74,7 @@ def _beyond_ascii(line: bytes, state: State, offer: Offer, is_utf8: bool) -> Eve
     except UnicodeDecodeError:
         parse = None
     if parse is None:
-        return events.Invalid(replies.BAD_ARGUMENTS)
+        return events.Invalid(replies.BDAT_UNREADABLE if is_bdat(line) else replies.BAD_ARGUMENTS)
     result = parse(argument.strip(" "), state, offer)
     if not isinstance(result, Event):
         return events.Invalid(result)

@@ -269,6 +269,23 @@ def test_a_size_that_cannot_be_read_closes(argument: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        *(b"BDAT\t6\r\n", b"BDAT6 LAST\r\n", b"bdat\0 6\r\n", b"BDAT 6 LAST\xff\r\n"),
+        *(b"BDAT 6\xc2\xa0LAST\r\n", b"BDAT 6 LAST\n", b"BDAT 6\rLAST\r\n", b"Bdat 6\r\r\n"),
+        *(b"BDAT " + b"0" * 600 + b"6 LAST\r\n", b"BDAT " + b"0" * 505 + b"6\r\n"),
+    ],
+)
+def test_a_bdat_that_is_spoiled_closes_as_one_without_a_size(line: bytes) -> None:
+    """Its octets are not known to be any, and must not become commands."""
+    server = Small()
+    server.envelope()
+    said = server.send(line + b"RSET\r\nMAIL FROM:<evil@client.example>\r\n")
+    assert said == replies.BDAT_UNREADABLE.wire
+    assert server.is_closed
+
+
+@pytest.mark.parametrize(
     ("octets", "name"),
     [
         (b"\x16\x03\x01\x02\x00", "TLS"),
