@@ -30,6 +30,9 @@ LONGEST_LINE_OCTETS: Final = 1 << 20
 HOPELESS_FACTOR: Final = 4
 """A client that sends more than this many times SIZE is cut off (DEFENCE, Always)."""
 
+_BLANKS: Final = frozenset((b" ", b"\t"))
+"""Content that begins with one has no header; put behind our trace field it would go on in that
+(RFC 5322 2.2.3), so an empty line goes between."""
 _NOT_SCANNED: Final = b"X-Gwsmtp-Scan: not scanned\r\n"
 
 
@@ -37,6 +40,7 @@ class Transaction:
     """From MAIL to the reply to the end of data. ``close`` is due whatever happens."""
 
     __slots__ = (
+        "_begins_with_blank",
         "_draft",
         "_failure",
         "_hops",
@@ -70,6 +74,7 @@ class Transaction:
         self.route: Route | None = None
         self.received_octets = 0
         self.announced_octets = 0
+        self._begins_with_blank = False
         self._draft: Draft | None = None
         self._failure: Reply | None = None
         self._hops = HopCounter()
@@ -117,6 +122,8 @@ class Transaction:
         """Takes content; what already failed is read on to its end and dropped, since only the
         end of data may be answered (RFC 5321 4.1.1.4).
         """
+        if not self.received_octets and content[:1] in _BLANKS:
+            self._begins_with_blank = True
         self.received_octets += len(content)
         if self._failure is not None or self._draft is None:
             return
@@ -200,6 +207,8 @@ class Transaction:
             services.clock.rfc5322(),
             is_utf8=self.is_utf8,
         )
+        if self._begins_with_blank:
+            received += b"\r\n"
         try:
             outcome = self._scan(received, peer_port)
         except ScanUnavailable as e:

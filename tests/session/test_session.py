@@ -64,6 +64,16 @@ def test_the_helo_name_is_not_repeated_into_a_header_when_it_is_no_domain(
     client.close()
 
 
+@pytest.mark.parametrize("first", [b" ", b"\t", b"\0", b"\rx"])
+def test_content_never_goes_on_in_our_trace_field(house: Rig, next_hop: Hop, first: bytes) -> None:
+    client = house.greeted()
+    assert client.message(first + b"by evil.test; forged\r\n").startswith("250")
+    header, _, content = next_hop.filed()[0].partition(b"\r\n\r\n")
+    assert header.startswith(b"Received: ")
+    assert b"evil" not in header
+    assert content.endswith(b"by evil.test; forged\r\n")
+
+
 def test_several_recipients_are_not_named_in_the_trace(house: Rig, next_hop: Hop) -> None:
     client = house.greeted()
     client.ask(b"MAIL FROM:<>\r\n")

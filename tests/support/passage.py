@@ -103,7 +103,7 @@ class Passage:
             self.traces.append(trace)
             if (sender, recipients) != (one.sender, one.recipients):
                 problems.append(f"{one.sender} to {one.recipients}: {sender} to {recipients}")
-            elif payload != trace + one.arrives_as or not _TRACE.fullmatch(trace):
+            elif payload != trace + one.arrives_as or not _is_trace(trace, one.arrives_as):
                 difference = first_difference(one.arrives_as, payload[len(trace) :])
                 problems.append(f"{one.sender}: {trace!r}, {difference}")
         if len(due) != len(arrived):
@@ -274,3 +274,14 @@ def open_passage(
     gateway = Gateway(folder, recorder.address, merged(over, settings or {}), **options)
     running.enter_context(gateway)
     return Passage(gateway, recorder, mode)
+
+
+def _is_trace(octets: bytes, content: bytes) -> bool:
+    """Whether ``octets`` are a trace field that ``content`` cannot go on in: where it begins with
+    a blank, an empty line stands between.
+    """
+    if content[:1] in (b" ", b"\t"):
+        octets, end = octets[:-2], octets[-2:]
+        if end != b"\r\n":
+            return False
+    return _TRACE.fullmatch(octets) is not None
