@@ -1,13 +1,14 @@
 """Drives one target with atheris: ``python -m tests.fuzz.run TARGET --runs N --seed N``.
 
-    --corpus DIR      begin with the inputs in DIR and keep new ones there; else in a temporary one
-    --findings DIR    where libFuzzer puts an input it stopped at; else in a temporary one
+    --corpus DIR      begin with the inputs in DIR and keep new ones there
+    --folder DIR      seeds, dictionary and what libFuzzer stopped at; else a temporary one, which
+                      stays, as does what libFuzzer found worth keeping if there is no --corpus
     --hex INPUT       no fuzzing and no atheris: runs the target once on INPUT, to see it fail
     --plant BUG       plants a bug of ``planted`` first, to see that it is found
 
 Exit code 0 = all inputs passed, else a finding: its input, its seed and the command that repeats it
-stand on standard output. Everything of gwsmtp that ``INSTRUMENTED`` names is instrumented, which
-is why this module imports nothing of it before.
+stand on standard output. All of gwsmtp that a target imports is instrumented, which is why this
+module imports nothing of it before.
 """
 
 import argparse
@@ -20,8 +21,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-INSTRUMENTED = ("gwsmtp.protocol", "gwsmtp.base.address", "gwsmtp.base.reply")
-PROGRESS = 1 << 14
+FINDINGS = "findings"
+PROGRESS = 1 << 13
 """Inputs between two lines of progress."""
 SLOWEST_S = 30
 """An input that takes longer is a finding of libFuzzer's own (a loop, a hopeless regex)."""
@@ -37,15 +38,12 @@ def main(arguments: list[str]) -> None:
         return
     import atheris
 
-    with atheris.instrument_imports(include=list(INSTRUMENTED)):
+    with atheris.instrument_imports(include=["gwsmtp"]):
         target = _targets(options.plant)[options.target]
     seeds = importlib.import_module("tests.fuzz.seeds").seeds(options.target)
-    with tempfile.TemporaryDirectory(prefix="gwsmtp-fuzz-") as folder:
-        flags = _flags(options, target, seeds, Path(folder))
-        atheris.Setup([sys.argv[0], *flags], _watched(target.check, options))
-        # Ends the process at the end: the folder is this process's to remove only on a failure to
-        # begin, so whoever starts many of these gives them a folder (TMPDIR).
-        atheris.Fuzz()
+    flags = _flags(options, target, seeds)
+    atheris.Setup([sys.argv[0], *flags], _watched(target.check, options))
+    atheris.Fuzz()  # ends the process; nothing registered with atexit is called
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:
@@ -54,7 +52,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--corpus", type=Path)
-    parser.add_argument("--findings", type=Path)
+    parser.add_argument("--folder", type=Path)
     parser.add_argument("--hex")
     parser.add_argument("--plant")
     return parser.parse_args(arguments)
@@ -68,9 +66,10 @@ def _targets(plant: str | None) -> Any:
     return targets
 
 
-def _flags(options: argparse.Namespace, target: Any, seeds: list[bytes], folder: Path) -> list[str]:
-    for name in ("seeds", "corpus", "findings"):
-        (folder / name).mkdir()
+def _flags(options: argparse.Namespace, target: Any, seeds: list[bytes]) -> list[str]:
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="gwsmtp-fuzz-"))
+    for name in ("seeds", "corpus", FINDINGS):
+        (folder / name).mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(seeds):
         (folder / "seeds" / f"{number:03}").write_bytes(seed)
     flags = [
@@ -80,7 +79,7 @@ def _flags(options: argparse.Namespace, target: Any, seeds: list[bytes], folder:
         f"-max_len={target.max_len}",
         f"-timeout={SLOWEST_S}",
         f"-rss_limit_mb={MOST_MEMORY_MB}",
-        f"-artifact_prefix={options.findings or folder / 'findings'}/",
+        f"-artifact_prefix={folder / FINDINGS}/",
     ]
     if not target.is_fragments:
         words = importlib.import_module("tests.fuzz.fragments").dictionary(target.fragments)
@@ -107,16 +106,19 @@ def _watched(check: Callable[[bytes], None], options: argparse.Namespace) -> Any
     return one
 
 
-def report(options: argparse.Namespace, data: bytes, error: object) -> str:
+def report(options: argparse.Namespace, data: bytes, error: BaseException) -> str:
     """A finding in words, with the command that repeats it."""
-    command = ["python", "-m", "tests.fuzz.run", options.target, "--hex", data.hex()]
-    if options.plant:
-        command += ["--plant", options.plant]
     return (
         f"fuzz: finding in {options.target}, seed {options.seed}, input {data.hex()}\n"
         f"fuzz: {type(error).__name__}: {str(error)[:1000]}\n"
-        f"fuzz: repeat it: {shlex.join(command)}"
+        f"fuzz: repeat it: {repetition(options.target, data, options.plant)}"
     )
+
+
+def repetition(target: str, data: bytes, plant: str | None = None) -> str:
+    """The command that runs ``target`` on ``data`` alone."""
+    command = [".venv/bin/python", "-m", "tests.fuzz.run", target, "--hex", data.hex()]
+    return shlex.join([*command, "--plant", plant] if plant else command)
 
 
 if __name__ == "__main__":
