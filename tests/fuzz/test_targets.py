@@ -23,6 +23,22 @@ def test_nothing_is_found_in_seeds_and_random_inputs(name: str) -> None:
             raise
 
 
+FOUND = [
+    pytest.param(
+        "client",
+        "ffff32353020322e312ed9a320780d0a",
+        id="an enhanced code of a next hop in digits that are not ASCII is passed on",
+        marks=pytest.mark.xfail(strict=True, reason="base/reply.py takes any Unicode digit"),
+    ),
+]
+"""Inputs that a campaign has stopped at."""
+
+
+@pytest.mark.parametrize(("name", "data"), FOUND)
+def test_what_was_found_once_is_not_found_again(name: str, data: str) -> None:
+    TARGETS[name].check(bytes.fromhex(data))
+
+
 @pytest.mark.parametrize("bug", PLANTED)
 def test_planted_bug_is_found(bug: str) -> None:
     name, plant = PLANTED[bug]
