@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.fuzz import cutting, fragments, reference
+from tests.fuzz import cutting, fragments, reference, run
+from tests.fuzz.campaign import divide
 from tests.fuzz.dialogue import Dialogue
 from tests.fuzz.planted import PLANTED
 from tests.fuzz.seeds import random_inputs, seeds
@@ -60,6 +61,18 @@ def test_every_subject_has_a_planted_bug() -> None:
 def test_every_input_is_somebodys_share() -> None:
     assert sum(shares(10_000_000).values()) >= 10_000_000
     assert min(shares(1).values()) == 1
+
+
+def test_jobs_hold_all_inputs_and_no_seed_twice() -> None:
+    jobs = divide(10_000_000, 3, seed=7)
+    assert sum(job.runs for job in jobs) >= 10_000_000
+    assert len({job.seed for job in jobs}) == len(jobs) == 3 * len(TARGETS)
+    assert jobs == divide(10_000_000, 3, seed=7)
+
+
+def test_input_is_repeated_without_the_fuzzer(capsys: pytest.CaptureFixture[str]) -> None:
+    run.main(["address", "--hex", b"\0FROM:<a@b.test>".hex()])
+    assert "passes" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", TARGETS)
