@@ -1,8 +1,9 @@
 """What a client's octets must have led to, read from those octets and the codes of the replies.
 
 Independent of gwsmtp: the only line end is CRLF, every line has one reply, in order; after a 354
-everything up to CRLF.CRLF is payload; after ``BDAT n`` (RFC 3030) n octets are. Which replies are
-right for a command is not judged here (the dialogs do), only that what was granted was asked for.
+everything up to CRLF.CRLF is payload; after ``BDAT n`` (RFC 3030) n octets are, taken or dropped
+before its reply. Which replies are right for a command is not judged here (the dialogs do), only
+that what was granted was asked for.
 """
 
 import re
@@ -13,8 +14,9 @@ from tests.fuzz.reference import normal, payload
 LONGEST_LINE = 1200
 """No extension makes a longer command line legal, so no server may keep one."""
 
-_BDAT = re.compile(rb"BDAT +([0-9]{1,19})( +LAST)? *", re.IGNORECASE)
-_NO_CHUNK = frozenset({500, 501, 502})  # the command was not understood: no octets belong to it
+_BDAT = re.compile(rb"BDAT +([0-9]{1,18})( +LAST)? *", re.IGNORECASE)
+_READ = frozenset({250, 554})
+"""A chunk was taken; 554 is how this policy refuses a message it has read to its end."""
 _FORGETS = frozenset({b"EHLO", b"HELO", b"RSET"})
 
 
@@ -36,7 +38,7 @@ class Dialogue:
         self._is_closed = is_closed
         self._has_sender = False
         self._recipients = 0
-        self._chunks: bytes = b""
+        self._chunks: list[bytes] = []
         self._read()
 
     def _read(self) -> None:
@@ -58,6 +60,7 @@ class Dialogue:
                 assert line.strip().upper() == b"DATA", f"354 to {line!r}"
                 assert self._has_sender, "354 without a sender"
                 assert self._recipients, "354 without a recipient"
+                assert not self._chunks, "354 between chunks"
                 if not self._payload():
                     break
             elif bdat:
@@ -95,10 +98,11 @@ class Dialogue:
             self._has_sender = True
         elif code == 250 and verb == b"RCPT":
             assert self._has_sender, "a recipient without a sender"
+            assert not self._chunks, "a recipient between chunks"
             self._recipients += 1
 
     def _forget(self) -> None:
-        self._has_sender, self._recipients, self._chunks = False, 0, b""
+        self._has_sender, self._recipients, self._chunks = False, 0, []
 
     def _payload(self) -> bool:
         found = payload(self._rest)
@@ -111,19 +115,22 @@ class Dialogue:
         return True
 
     def _chunk(self, code: int, size: int, *, is_last: bool) -> bool:
-        """A refused chunk's octets are dropped; the refusal may come before they do."""
-        if code in _NO_CHUNK:
-            return True
+        """False when nothing is read any more."""
+        if code == 421:
+            assert self._is_closed, "421 and still open"
+            return False
         chunk, self._rest = self._rest[:size], self._rest[size:]
-        is_whole = len(chunk) == size
-        if code != 250:
-            if is_last and self._recipients and is_whole:
-                self._forget()
-            return is_whole
-        assert is_whole, f"250 to {len(chunk)} octets of a chunk of {size}"
+        assert len(chunk) == size, f"{code} to {len(chunk)} octets of a chunk of {size}"
+        if code not in _READ:
+            if self._recipients:
+                self._forget()  # what was sent before a refused chunk is worthless
+            return True
         assert self._recipients, "a chunk taken without a recipient"
-        self._chunks += chunk
+        self._chunks.append(chunk)
         if is_last:
-            self.messages.append(Message(self._recipients, normal(self._chunks)))
+            content = normal(b"".join(self._chunks))
+            self.messages.append(Message(self._recipients, content))
             self._forget()
+        else:
+            assert code == 250, "a message refused before its end"
         return True

@@ -12,9 +12,11 @@ from unittest.mock import patch
 
 from gwsmtp.base import replies
 from gwsmtp.base.reply import Reply
-from gwsmtp.protocol import abnf, client, data, events, server
-from gwsmtp.protocol.data import DataDecoder, DotStuffer
+from gwsmtp.protocol import abnf, client, commands, data, events, server
+from gwsmtp.protocol.data import ChunkDecoder, DataDecoder, DotStuffer
+from gwsmtp.protocol.extensions import Offer
 from gwsmtp.protocol.server import ServerProtocol
+from gwsmtp.protocol.state import State
 from tests.fuzz import address
 from tests.fuzz import server as server_target
 
@@ -33,8 +35,23 @@ class _EndsAtBareDot(DataDecoder):
 class _KeepsBareNewlines(DataDecoder):
     __slots__ = ()
 
-    def _normalize(self, content: bytes) -> bytes:
+    def _admit(self, content: bytes) -> bytes:
         return content
+
+
+class _TakesChunksForWhole(ChunkDecoder):
+    """A CRLF between two chunks is two bare newlines to it."""
+
+    __slots__ = ()
+
+    def feed(self, wire: bytes, *, is_last: bool) -> bytes:
+        return super().feed(wire, is_last=True)
+
+
+def _drops_nothing(protocol: ServerProtocol) -> bool:
+    protocol._drop_left = 0
+    protocol._output.append(protocol._held_reply)
+    return True
 
 
 class _StuffsFirstDotOnly(DotStuffer):
@@ -47,11 +64,11 @@ class _StuffsFirstDotOnly(DotStuffer):
 
 def _twice(protocol: ServerProtocol, reply: Reply, _own: Any = ServerProtocol.reply) -> None:
     _own(protocol, reply)
-    if reply is replies.VRFY:
+    if reply is replies.HELP:
         protocol._output.append(reply.wire)
 
 
-def _without_reply(protocol: ServerProtocol, argument: str) -> events.Event:
+def _raises(argument: str, state: State, offer: Offer) -> events.Event:
     raise IndexError(argument)
 
 
@@ -100,11 +117,19 @@ PLANTED: Final[dict[str, tuple[str, Plant]]] = {
     ),
     "a command raises": (
         "server",
-        lambda: patch.dict(server._COMMANDS, {b"VRFY": _without_reply}),
+        lambda: patch.dict(commands._COMMANDS, {b"VRFY": _raises}),
+    ),
+    "a CRLF between chunks is taken for two": (
+        "server_fragments",
+        lambda: patch.object(server, "ChunkDecoder", _TakesChunksForWhole),
+    ),
+    "a refused chunk is read as commands": (
+        "server_fragments",
+        lambda: patch.object(ServerProtocol, "_drop", _drops_nothing),
     ),
     "a long line is waited on": (
         "server_fragments",
-        lambda: patch.object(server, "_LONGEST_OCTETS", 1 << 30),
+        lambda: patch.object(server_target._OFFER, "longest_line", 1 << 30),
     ),
     "a reply of ours has a control character": (
         "server",

@@ -60,6 +60,9 @@ def _octets(subject: str) -> Iterator[bytes]:
         for end in _ENDS:
             yield _OPEN + b"DATA\r\na" + end + b"RSET\r\n.\r\nNOOP\r\n"
         yield b"NOOP\r\n" + b"A" * 1600
+        yield _OPEN + b"BDAT 2\r\na\rBDAT 5 LAST\r\n\n.\r\nbNOOP\r\n"
+        yield _OPEN + b"BDAT 9999\r\nNOOP\r\n"
+        yield _OPEN + b"BDAT 70\r\n" + b"x" * 70 + b"BDAT 70 LAST\r\n" + b"y" * 70 + b"NOOP\r\n"
         yield _OPEN + b"BDAT 3\r\n\r\n\rBDAT 5 LAST\r\n.\r\nabNOOP\r\n"
         yield _OPEN + b"BDAT 5 LAST\r\na\r\n.\rNOOP\r\nQUIT\r\n"
 

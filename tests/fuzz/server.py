@@ -19,20 +19,22 @@ from tests.fuzz.dialogue import Dialogue, Message
 from tests.fuzz.fragments import COMMANDS, LINE_ENDS, expanded, full_table
 
 FRAGMENTS = (*LINE_ENDS, *COMMANDS)
-SIZE = 50_000
+SIZE = 100
+"""Small, so that a few chunks are more than is allowed."""
 _TABLE = full_table(FRAGMENTS)
-_OFFER = Offer(SIZE)
+_OFFER = Offer(SIZE, dsn=True)
 _GREETING = replies.greeting("gw.example.test ESMTP")
 _TAKEN = Reply(250, "2.0.0", "Ok")
 _FOREIGN = replies.relay_denied("fuzz")
 _ANSWERS: dict[Verb, Reply] = {
     Verb.HELO: replies.helo("gw.example.test"),
     Verb.EHLO: replies.ehlo("gw.example.test", _OFFER.keywords()),
-    Verb.DATA: replies.START_MAIL,
     Verb.RSET: replies.RESET,
     Verb.NOOP: replies.NOOP,
     Verb.VRFY: replies.VRFY,
     Verb.QUIT: replies.BYE,
+    Verb.HELP: replies.HELP,
+    Verb.CHUNK_END: replies.CHUNK_OK,
 }
 _EITHER = (replies.LINE_TOO_LONG.wire, replies.BARE_NEWLINE_IN_COMMAND.wire)
 """A line that is both too long and broken: which of the two is said first depends on how much of it
@@ -43,7 +45,7 @@ had arrived, and both are 500 5.5.2.
 class Server:
     """One connection; ``messages`` with what EndOfData said of them, ``said`` all its output."""
 
-    __slots__ = ("_parts", "_recipients", "messages", "protocol", "said", "sizes")
+    __slots__ = ("_declared", "_parts", "_recipients", "messages", "protocol", "said", "sizes")
 
     def __init__(self) -> None:
         self.protocol = ServerProtocol(_OFFER)
@@ -54,6 +56,7 @@ class Server:
         self.sizes: list[tuple[int, int]] = []
         self._parts: list[bytes] = []
         self._recipients = 0
+        self._declared = 0
 
     def run(self, octets: Iterable[bytes], *, is_slow: bool) -> None:
         """Feeds and answers; a slow client takes half of what there is each time."""
@@ -80,6 +83,11 @@ class Server:
                 return replies.MESSAGE_TOO_BIG if event.size > SIZE else replies.SENDER_OK
             case events.Recipient():
                 return self._recipient(event)
+            case events.Data():
+                self._parts = []
+                return replies.START_MAIL
+            case events.Bdat():
+                return self._chunk(event)
             case events.EndOfData():
                 return self._end(event)
             case _:
@@ -92,6 +100,14 @@ class Server:
             return _FOREIGN
         self._recipients += 1
         return replies.RECIPIENT_OK
+
+    def _chunk(self, event: events.Bdat) -> Reply:
+        if self.protocol.state is State.FAILED:
+            return replies.CHUNK_LOST
+        if self.protocol.state is State.RCPT:
+            self._parts, self._declared = [], 0
+        self._declared += event.size
+        return replies.START_MAIL if self._declared <= SIZE else replies.MESSAGE_TOO_BIG
 
     def _end(self, event: events.EndOfData) -> Reply:
         content = b"".join(self._parts)

@@ -115,9 +115,10 @@ def test_dialogue_reads_chunks() -> None:
     assert Dialogue(CHUNKED[:30], [250, 250, 250], is_closed=False).messages == []
 
 
-def test_dialogue_drops_a_refused_chunk_but_not_one_never_understood() -> None:
+def test_dialogue_drops_a_refused_chunk_and_what_came_before_it() -> None:
     assert Dialogue(b"BDAT 6\r\nNOOP\r\nRSET\r\n", [503, 250], is_closed=False).messages == []
-    assert Dialogue(b"BDAT 6\r\nNOOP\r\nRSET\r\n", [502, 250, 250], is_closed=False).messages == []
+    refused = [250, 250, 250, 552, 503]
+    assert Dialogue(CHUNKED.replace(b"NOOP", b"DATA"), refused, is_closed=False).messages == []
 
 
 @pytest.mark.parametrize(
