@@ -25,13 +25,13 @@ class Target(NamedTuple):
 
 TARGETS: Final[dict[str, Target]] = {
     "server": Target(server.raw, 18, 256, server.FRAGMENTS, False),
-    "server_fragments": Target(server.fragments, 24, 32, server.FRAGMENTS, True),
+    "server_fragments": Target(server.fragments, 22, 24, server.FRAGMENTS, True),
     "data": Target(data.raw, 10, 128, data.FRAGMENTS, False),
     "data_fragments": Target(data.fragments, 15, 32, data.FRAGMENTS, True),
     "client": Target(client.raw, 8, 256, client.FRAGMENTS, False),
     "client_fragments": Target(client.fragments, 7, 24, client.FRAGMENTS, True),
     "address": Target(address.raw, 6, address.LONGEST, address.FRAGMENTS, False),
-    "address_fragments": Target(address.fragments, 12, 64, address.FRAGMENTS, True),
+    "address_fragments": Target(address.fragments, 14, 64, address.FRAGMENTS, True),
 }
 
 
