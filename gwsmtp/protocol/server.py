@@ -276,7 +276,12 @@ class ServerProtocol:
                 return self._spoiled(start, replies.LINE_TOO_LONG)
             return None
         self._position = end + 1
-        if end == start or data[end - 1] != _CR:
+        is_bare = end == start or data[end - 1] != _CR
+        if end - start > self._offer.longest_line:
+            # The same as without its end: how the network cut the line must not matter.
+            self._skipping = is_bare
+            return _refused(data[start : start + 4], replies.LINE_TOO_LONG)
+        if is_bare:
             return self._spoiled(start, replies.BARE_NEWLINE_IN_COMMAND)
         line = data[start : end - 1]
         if b"\r" in line:

@@ -1,4 +1,4 @@
-"""Target: ReplyReader with any octets of a next hop.
+"""Target: ClientProtocol with any octets of a next hop, for as many commands as it answers.
 
 Held: RemoteProtocolError alone is raised, and for the inputs the reference refuses; the replies are
 the reference's in any pieces; what is passed on is a legal reply of ours.
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from gwsmtp.base.errors import RemoteProtocolError
 from gwsmtp.protocol import client as module
-from gwsmtp.protocol.client import HopReply, ReplyReader
+from gwsmtp.protocol.client import ClientProtocol, HopReply
 from tests.fuzz import reference
 from tests.fuzz.cutting import pieces, split
 from tests.fuzz.fragments import HOP, expanded, full_table
@@ -17,25 +17,28 @@ FRAGMENTS = HOP
 MOST_OCTETS, MOST_LINES = 4096, 200
 """What a next hop may say in a line and in lines; larger limits in the client are a finding."""
 
+_MOST_REPLIES = 2000
+"""More than an input has room for."""
 _TABLE = full_table(FRAGMENTS)
 
 
 def _read(octets: Iterable[bytes]) -> tuple[list[HopReply], str, bool]:
     """The replies, why the rest was refused ("" if not), whether some was left."""
-    reader = ReplyReader()
+    protocol = ClientProtocol()
+    protocol.awaited += ["NOOP"] * _MOST_REPLIES
     found = []
     try:
         for piece in octets:
-            reader.feed(piece)
-            while (reply := reader.next_reply()) is not None:
+            protocol.receive(piece)
+            while (reply := protocol.next_reply()) is not None:
                 found.append(reply)
     except RemoteProtocolError as error:
         return found, str(error), False
-    return found, "", reader.has_leftover
+    return found, "", protocol.has_unread
 
 
 def check(octets: bytes, steering: bytes) -> None:
-    """Raises when ReplyReader does not read ``octets`` as the reference does."""
+    """Raises when ClientProtocol does not read ``octets`` as the reference does."""
     found, refusal, has_leftover = _read((octets,))
     replies = [(reply.code, [text.encode() for text in reply.lines]) for reply in found]
     again, again_refusal, again_leftover = _read(pieces(octets, steering))

@@ -54,7 +54,11 @@ class Dialogue:
                 break  # a chunk is answered when it is whole
             self._rest = rest
             code = self._take(line)
-            if b"\n" in line or b"\r" in line or len(line) > LONGEST_LINE:
+            is_broken = b"\n" in line or b"\r" in line or len(line) > LONGEST_LINE
+            if line[:4].upper() == b"BDAT" and not bdat:
+                # Nobody knows which octets behind it are a chunk's.
+                assert code == 421 and self._is_closed, f"{code} to {line[:100]!r}"
+            elif is_broken:
                 assert code == 500, f"{code} to the broken line {line[:100]!r}"
             elif code == 354:
                 assert line.strip().upper() == b"DATA", f"354 to {line!r}"

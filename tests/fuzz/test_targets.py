@@ -29,7 +29,6 @@ FOUND = [
         "client",
         "ffff32353020322e312ed9a320780d0a",
         id="an enhanced code of a next hop in digits that are not ASCII is passed on",
-        marks=pytest.mark.xfail(strict=True, reason="base/reply.py takes any Unicode digit"),
     ),
 ]
 """Inputs that a campaign has stopped at."""

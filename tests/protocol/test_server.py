@@ -100,6 +100,14 @@ def test_endless_line_is_refused_once_and_dropped_to_its_end() -> None:
     assert server.send(b"\nNOOP\r\n") == replies.NOOP.wire
 
 
+def test_a_line_both_too_long_and_bare_is_too_long_however_it_is_cut() -> None:
+    line = b"A" * 600 + b"\n"
+    for cut in (1, 550, 566, 600, 601):
+        server = greeted()
+        said = server.send(line[:cut]) + server.send(line[cut:] + b"\r\nNOOP\r\n")
+        assert said == replies.LINE_TOO_LONG.wire + replies.NOOP.wire
+
+
 def test_bare_lf_is_reported_at_once_and_its_line_goes_on_to_crlf() -> None:
     server = greeted()
     assert server.send(b"EHLO c\n") == replies.BARE_NEWLINE_IN_COMMAND.wire
