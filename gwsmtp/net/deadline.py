@@ -48,8 +48,8 @@ class Deadline:
         self._greenlet = None
 
     def interrupt(self, decide: Callable[[], Exception | None]) -> None:
-        """Soon throws what ``decide`` returns then, if anything, into the wait that is armed. Called
-        from another greenlet.
+        """Soon throws what ``decide`` returns then, if anything, into the wait that is armed.
+        Called from another greenlet.
         """
         self._loop.run_callback(self._throw, decide)
 
