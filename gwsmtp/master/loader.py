@@ -7,13 +7,16 @@ see: secrets are in it. Its end is its message: exit code 0 and a readable resul
 changes.
 
 Invariants: whatever the child does, the worst is "nothing changes" and an ERROR line. It holds
-neither the lifeline nor a listener, and ends by itself when its time is over.
+neither the lifeline's writing end nor a listener, and ends when the master does or its time is
+over.
 """
 
+import fcntl
 import gc
 import logging
 import os
 import pickle
+import select
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -51,8 +54,9 @@ Load = Callable[[Settings], Loaded]
 class Loader:
     """The forked child that reads the file, and its result."""
 
-    def __init__(self, load: Load) -> None:
+    def __init__(self, load: Load, lifeline_fd: int) -> None:
         self._load = load
+        self._lifeline_fd = lifeline_fd
         self._pid = 0
         self._fd = -1
         self._deadline_ms = 0
@@ -69,7 +73,7 @@ class Loader:
         try:
             pid = os.fork()
             if pid == 0:
-                _become_loader(self._load, config, fd, log_fd)
+                _become_loader(self._load, config, fd, log_fd, self._lifeline_fd)
         except OSError:
             os.close(fd)
             raise
@@ -128,7 +132,9 @@ def _unpickled(fd: int) -> Loaded:
     return found
 
 
-def _become_loader(load: Load, config: Settings, fd: int, log_fd: int) -> NoReturn:
+def _become_loader(
+    load: Load, config: Settings, fd: int, log_fd: int, lifeline_fd: int
+) -> NoReturn:
     """In the child, with signals blocked: reads, leaves the result, ends."""
     code = 1
     try:
@@ -140,12 +146,13 @@ def _become_loader(load: Load, config: Settings, fd: int, log_fd: int) -> NoRetu
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(_LOAD_S + 5)
         for name in os.listdir("/proc/self/fd"):
-            if int(name) not in (0, 1, 2, fd, log_fd):
+            if int(name) not in (0, 1, 2, fd, log_fd, lifeline_fd):
                 try:
                     os.close(int(name))
                 except OSError:
                     pass  # the listing's own
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        _end_with_the_master(lifeline_fd)
         setproctitle.setproctitle(f"gwsmtp: loader [{config.interface.name}]")
         gc.disable()
         with os.fdopen(fd, "wb") as file:
@@ -155,3 +162,14 @@ def _become_loader(load: Load, config: Settings, fd: int, log_fd: int) -> NoRetu
         log.exception("event=reload_crashed")
     finally:
         os._exit(code)
+
+
+def _end_with_the_master(lifeline_fd: int) -> None:
+    """Lets the kernel send SIGIO, which ends us, when the lifeline's writing end is closed."""
+    # An open description of our own: whom the signal goes to is a property of the description.
+    fd = os.open(f"/proc/self/fd/{lifeline_fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+    if select.select([fd], [], [], 0)[0]:  # it has gone already
+        os._exit(1)

@@ -36,7 +36,7 @@ from gwsmtp.master.children import ENTRIES, Children, Seat
 from gwsmtp.master.directories import make_directories, make_directory
 from gwsmtp.master.drain import Drain
 from gwsmtp.master.generations import Generations, Heritage
-from gwsmtp.master.loader import Load
+from gwsmtp.master.loader import Load, Loader
 from gwsmtp.master.logfile import LogFile
 from gwsmtp.master.notify import notify, tell_ready, wants_watchdog
 from gwsmtp.master.pidfile import PidFile
@@ -162,9 +162,9 @@ class Master:
             entries=self._options.entries,
         )
         generations = Generations(children, table, heritage, generation)
-        reloading = Reloading(
-            self._options.load, generations, self._logfile, self._clock, self._publish
-        )
+        load = self._options.load
+        loader = Loader(load, self._lifeline_read) if load is not None else None
+        reloading = Reloading(loader, generations, self._logfile, self._clock, self._publish)
         duties = self._duties = _Duties(table, children, generations, reloading)
         generations.begin(config, self._clock.boot_ms())
         if self._options.trial:

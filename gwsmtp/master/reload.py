@@ -18,7 +18,7 @@ from gwsmtp.base.errors import HaltMaster
 from gwsmtp.base.logs import quoted
 from gwsmtp.base.seams import Clock
 from gwsmtp.master.generations import Generations
-from gwsmtp.master.loader import Load, Loaded, Loader
+from gwsmtp.master.loader import Loaded, Loader
 from gwsmtp.master.logfile import LogFile
 from gwsmtp.master.notify import notify
 
@@ -32,13 +32,13 @@ class Reloading:
 
     def __init__(
         self,
-        load: Load | None,
+        loader: Loader | None,
         generations: Generations,
         logfile: LogFile,
         clock: Clock,
         publish: Callable[[], object],
     ) -> None:
-        self._loader = Loader(load) if load is not None else None
+        self._loader = loader
         self._generations = generations
         self._logfile = logfile
         self._clock = clock

@@ -8,6 +8,7 @@ and whose socket is full misses words, which the master is told by ``tell``'s re
 Imported by the master: no gevent.
 """
 
+import _socket
 import array
 import os
 import socket
@@ -53,7 +54,8 @@ class Hearing:
 
     def __init__(self, fd: int) -> None:
         # Not the patched class: it would wait where this one says that there is nothing.
-        self._end = socket.SocketType(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fd)
+        self._end = _socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fd)
+        self._end.setblocking(False)
         self.fd = fd
 
     def next(self) -> tuple[Word, int] | None:
@@ -83,3 +85,7 @@ class Hearing:
             if fd >= 0:
                 os.close(fd)
             return self.next()
+
+    def close(self) -> None:
+        """Hears no more."""
+        self._end.close()
