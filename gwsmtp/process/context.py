@@ -117,7 +117,8 @@ class ChildContext:
     the configuration, the one socket of an engine or of the trial hop. They are plain sockets of
     the standard library, bound, listening and non-blocking. ``engine_address`` is ``unix:PATH`` of
     the embedded engine, "" where there is none. ``outlives`` names the roles that need this child:
-    when the master is gone it drains only after they have ended.
+    when the master is gone it drains only after they have ended. ``control_fd`` is the child's end
+    of ``process.control``; ``is_accepting`` is False for a worker born while WINCH holds.
     """
 
     role: Role
@@ -133,6 +134,8 @@ class ChildContext:
     engine_address: str = ""
     maildir: Path | None = None
     outlives: tuple[Role, ...] = ()
+    control_fd: int = -1
+    is_accepting: bool = True
 
     @property
     def label(self) -> str:
