@@ -16,6 +16,8 @@ Limits: children of a killed master hold its port until they have closed it; a n
 within that moment says that the address is taken.
 """
 
+# long: one object and its loop; what of it belongs to TLS is four lines
+
 import json
 import logging
 import os
@@ -41,6 +43,8 @@ from gwsmtp.master.directories import make_directories, make_directory
 from gwsmtp.master.notify import notify, wants_watchdog
 from gwsmtp.master.pidfile import PidFile
 from gwsmtp.master.signals import SIGNALS, SignalQueue
+from gwsmtp.master.tlscontexts import TlsContexts
+from gwsmtp.net.tlsmaterial import TlsMaterial
 from gwsmtp.process.context import ChildContext, Settings
 from gwsmtp.process.privileges import Account, PrivilegeError, find_account
 
@@ -62,6 +66,7 @@ class Ready:
     listen: tuple[str, ...]
     trial: str
     maildir: Path | None
+    ssl: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,9 @@ class Master:
         self._maildir = config.paths.base / "trial-maildir" if self._options.trial else None
         self._signals = SignalQueue()
         self._listeners: dict[Role, list[socket.socket]] = {role: [] for role in Role}
+        self._ssl_listeners: list[socket.socket] = []
+        self._tls_contexts = TlsContexts(self._clock)
+        self._tls: TlsMaterial | None = None
         self._lifeline_read, self._lifeline_write = -1, -1
         self._log_fd = 2
         self._account: Account | None = None
@@ -138,10 +146,12 @@ class Master:
         make_directories(config.paths, self._account)
         self._open_log()
         self._pidfile.acquire()
+        self._tls = self._tls_contexts.build(config.tls)
         self._bind()
         table = self._open_table()
         self._warn_about_privileges()
-        listeners.raise_file_limit(config.server.max_inbound_connections)
+        ssl_connections = config.ssl.max_inbound_connections if config.ssl.enabled else 0
+        listeners.raise_file_limit(config.server.max_inbound_connections + ssl_connections)
         self._signals.open()
         self._lifeline_read, self._lifeline_write = os.pipe2(os.O_CLOEXEC)
         children = Children(table, self._id, self._generation, self._make_context)
@@ -183,6 +193,8 @@ class Master:
         server = self._config.server
         if server.enabled:
             self._listeners[Role.WORKER] = listeners.bind_listeners(server.listen)
+        if self._config.ssl.enabled and self._tls is not None:
+            self._ssl_listeners = listeners.bind_listeners(self._config.ssl.listen)
         if self._config.scan.runs_embedded:
             engine = listeners.bind_unix(self._engine_path, self._account)
             self._listeners[Role.ENGINE] = [engine]
@@ -224,6 +236,8 @@ class Master:
             engine_address=f"unix:{self._engine_path}" if self._config.scan.runs_embedded else "",
             maildir=self._maildir if role is Role.TRIAL else None,
             outlives=outlived_by(role),
+            ssl_listeners=tuple(self._ssl_listeners) if role is Role.WORKER else (),
+            tls=self._tls if role is Role.WORKER else None,
         )
 
     # The loop
@@ -275,17 +289,21 @@ class Master:
         """Everything serves for the first time: says so to whoever waits for it."""
         self._was_ready = True
         listen, trial = self._addresses(Role.WORKER), self._addresses(Role.TRIAL)
-        ready = Ready(self._id[0], listen, trial[0] if trial else "", self._maildir)
+        over_tls = tuple(listeners.address_text(sock) for sock in self._ssl_listeners)
+        ready = Ready(self._id[0], listen, trial[0] if trial else "", self._maildir, over_tls)
         self._set_title("ready")
-        log.info("event=ready pid=%d listen=%s", ready.pid, ",".join(listen) or "-")
+        log.info(
+            "event=ready pid=%d listen=%s ssl=%s",
+            *(ready.pid, ",".join(listen) or "-", ",".join(over_tls) or "-"),
+        )
         if trial:
             note = quoted("for trying out only, this is no mail store")
             log.warning("event=trial_next_hop listen=%s note=%s", trial[0], note)
         notify(f"READY=1\nMAINPID={ready.pid}")
         if self._options.ready_fd >= 0:
-            line = json.dumps({"pid": ready.pid, "listen": listen, "trial": ready.trial}) + "\n"
+            known = {"pid": ready.pid, "listen": listen, "ssl": over_tls, "trial": ready.trial}
             try:
-                os.write(self._options.ready_fd, line.encode())
+                os.write(self._options.ready_fd, f"{json.dumps(known)}\n".encode())
                 os.close(self._options.ready_fd)
             except OSError:
                 pass  # who asked has gone
@@ -309,7 +327,7 @@ class Master:
         self._set_title("draining")
         notify("STOPPING=1")
         # New connections are refused from now on, not left waiting in a backlog nobody reads.
-        for listener in self._listeners[Role.WORKER]:
+        for listener in (*self._listeners[Role.WORKER], *self._ssl_listeners):
             listener.close()
         self._begin_phase(0)
 
@@ -384,7 +402,7 @@ class Master:
                 os.close(fd)
         if self._listeners[Role.ENGINE]:
             self._engine_path.unlink(missing_ok=True)
-        for bound in self._listeners.values():
+        for bound in (*self._listeners.values(), self._ssl_listeners):
             for listener in bound:
                 listener.close()
         if self._table is not None:

@@ -24,6 +24,7 @@ from gwsmtp.session.session import Session
 log = logging.getLogger(__name__)
 
 PLAIN = "plain"
+SSL = "ssl"
 
 
 class Worker:
@@ -38,7 +39,13 @@ class Worker:
 
     def take(self, wire: Wire, peer: Peer) -> None:
         """A new connection: its session begins in a greenlet of its own."""
-        session = Session(self._services, wire, peer, PLAIN)
+        self._begin(Session(self._services, wire, peer, PLAIN))
+
+    def take_ssl(self, wire: Wire, peer: Peer) -> None:
+        """The same on the SSL listener: the handshake is the session's."""
+        self._begin(Session(self._services, wire, peer, SSL, is_implicit_tls=True))
+
+    def _begin(self, session: Session) -> None:
         self._sessions.add(session)
         self._child.slot.gauges[Gauge.SESSIONS] = len(self._sessions)
         gevent.spawn(self._run, session)
@@ -68,6 +75,7 @@ def main(context: ChildContext, child: Child) -> None:
     services = build_services(config, child, scanner)
     worker = Worker(child, services)
     acceptors = [Acceptor(listener, worker.take) for listener in context.listeners]
+    acceptors += [Acceptor(listener, worker.take_ssl) for listener in context.ssl_listeners]
 
     def drain() -> None:
         for acceptor in acceptors:

@@ -19,6 +19,7 @@ from gwsmtp.directory.domains import Directory
 from gwsmtp.net.offload import Offload
 from gwsmtp.protocol.extensions import Offer
 from gwsmtp.scan.outcome import ScanOutcome, ScanRequest
+from gwsmtp.session.tls import TlsService
 from gwsmtp.spool.draft import DraftBudget
 
 ScanFailureAction = Literal["delay", "allow", "reject"]
@@ -83,6 +84,7 @@ class Services:
         "scan_failure_action",
         "scanner",
         "timeouts",
+        "tls",
         "verifier",
     )
 
@@ -112,6 +114,7 @@ class Services:
         audit: Audit,
         clock: Clock,
         ids: SessionIds,
+        tls: TlsService | None = None,
     ) -> None:
         self.interface = interface
         self.host_domain = host_domain
@@ -136,3 +139,4 @@ class Services:
         self.audit = audit
         self.clock = clock
         self.ids = ids
+        self.tls = tls

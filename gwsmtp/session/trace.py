@@ -11,14 +11,20 @@ _DOMAIN_OR_LITERAL: Final = re.compile(
 )
 
 
-def trace_prefix(helo: str, peer: Peer, host_domain: str, *, is_extended: bool) -> str:
+def trace_prefix(
+    helo: str, peer: Peer, host_domain: str, *, is_extended: bool, tls: str = ""
+) -> str:
     """The part of the Received field that is the same for all messages of a session.
 
     A HELO name that is neither a domain nor a literal is not repeated into a header: the client's
-    address literal stands in its place.
+    address literal stands in its place. ``tls`` is version and cipher, "" in clear.
     """
     name = helo if _DOMAIN_OR_LITERAL.fullmatch(helo) else peer.literal
     protocol = "ESMTP" if is_extended else "SMTP"
+    if tls:
+        # RFC 3848 has no word for HELO within TLS.
+        host_domain = f"{host_domain} ({tls})"
+        protocol = "ESMTPS" if is_extended else protocol
     return f"Received: from {name} ({peer.literal})\r\n\tby {host_domain} with {protocol} id "
 
 
