@@ -95,7 +95,8 @@ class TlsContexts:
         before, state = self._good.get(unit), file_states((unit,))
         is_known = self._tried.get(unit) == state
         self._tried[unit] = state
-        if is_known and before is not None and before.not_after > self._clock.now():
+        is_settled = before is not None and before.not_after > self._clock.now()
+        if is_known and is_settled and unit not in self._early:
             return False
         try:
             found = read_unit(unit)
