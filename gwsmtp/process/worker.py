@@ -5,11 +5,13 @@ changes during its life.
 """
 
 import logging
-from typing import cast
+import sys
+from typing import TYPE_CHECKING, cast
 
 import gevent
 import gevent.event
 
+from gwsmtp.base.logs import quoted
 from gwsmtp.base.peer import Peer
 from gwsmtp.config.root import Config
 from gwsmtp.limits.slots import Gauge
@@ -20,6 +22,9 @@ from gwsmtp.process.context import ChildContext
 from gwsmtp.process.services import build_scanner, build_services
 from gwsmtp.session.services import Services
 from gwsmtp.session.session import Session
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +73,16 @@ class Worker:
             self._idle.wait()
 
 
+def _note_unraisable(what: "UnraisableHookArgs") -> None:
+    """One line instead of a trace on stderr: a client's server name that is not ASCII ends up here,
+    as the standard library cannot hand it to us; its handshake fails.
+    """
+    log.warning("event=unraisable reason=%s", quoted(f"{what.exc_value} in {what.object!r}"))
+
+
 def main(context: ChildContext, child: Child) -> None:
     """Runs the worker until it is told to drain or stop."""
+    sys.unraisablehook = _note_unraisable
     config = cast(Config, context.config)
     scanner = build_scanner(config, child, context.engine_address)
     services = build_services(config, child, scanner)
