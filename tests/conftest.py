@@ -17,6 +17,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("gwsmtp")
     group.addoption("--no-skips", action="store_true", help="a skipped test is a failure")
     group.addoption("--soak-minutes", type=float, default=1.0, help="time for all soak rounds")
+    group.addoption(
+        "--soak-inputs", type=int, default=10_000_000, help="inputs of all fuzz targets together"
+    )
     group.addoption("--soak-seed", type=int, default=1, help="seed of the soak rounds")
 
 
@@ -59,6 +62,11 @@ def tool() -> Callable[[str], Path]:
     return find
 
 
+def _fixtures(item: pytest.Item) -> list[str]:
+    names: list[str] = getattr(item, "fixturenames", [])
+    return names
+
+
 @pytest.fixture
 def soak_rng(request: pytest.FixtureRequest) -> random.Random:
     """The generator of one soak test: the same for the same ``--soak-seed`` and test."""
@@ -67,6 +75,8 @@ def soak_rng(request: pytest.FixtureRequest) -> random.Random:
 
 @pytest.fixture
 def soak_seconds(request: pytest.FixtureRequest) -> float:
-    """The share of ``--soak-minutes`` that one soak test may use."""
-    tests = sum(1 for item in request.session.items if item.get_closest_marker("soak"))
+    """The share of ``--soak-minutes`` that one soak test may use; those that do not ask for it are
+    bounded otherwise.
+    """
+    tests = sum(1 for item in request.session.items if "soak_seconds" in _fixtures(item))
     return float(request.config.getoption("--soak-minutes")) * 60 / max(tests, 1)

@@ -30,9 +30,16 @@ BYE = Reply(221, "2.0.0", "Bye", closes=True)
 SHUTTING_DOWN = Reply(421, "4.3.2", "Service closing, try again later", closes=True)
 TOO_MANY_CONNECTIONS = Reply(421, "4.3.2", "Too many connections, try again later", closes=True)
 TIMEOUT = Reply(421, "4.4.2", "Timeout, closing connection", closes=True)
+DATA_TOO_SLOW = Reply(421, "4.4.2", "Message data too slow, closing connection", closes=True)
+TRANSACTION_TOO_LONG = Reply(
+    421, "4.4.2", "Transaction took too long, closing connection", closes=True
+)
 INTERNAL_ERROR = Reply(421, "4.3.0", "Internal error, closing connection", closes=True)
 TOO_MUCH_DATA = Reply(421, "4.7.0", "Far more data than allowed, closing connection", closes=True)
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many invalid commands, closing connection", closes=True)
+USELESS_COMMANDS = Reply(
+    421, "4.7.0", "Too many commands without a message, closing connection", closes=True
+)
 
 # Commands ------------------------------------------------------------------------------------
 
@@ -83,11 +90,13 @@ TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients, send the rest in
 OTHER_NEXT_HOP = Reply(452, "4.5.3", "Another next hop, send to this recipient separately")
 SPOOL_FULL = Reply(452, "4.3.1", "Insufficient system storage, try again later")
 BARE_NEWLINE_IN_DATA = Reply(554, "5.6.0", "Message contains bare CR or LF")
+MAIL_LOOP = Reply(554, "5.4.6", "Too many hops, mail loop suspected")
 DATA_LINE_TOO_LONG = Reply(554, "5.6.0", "Message contains a line that is too long")
 
 # Recipients ----------------------------------------------------------------------------------
 
 UNKNOWN_MAILBOX = Reply(550, "5.1.1", "Mailbox unknown")
+NON_ASCII_ADDRESS = Reply(553, "5.6.7", "Address is not ASCII, and SMTPUTF8 is not possible here")
 RECIPIENTS_UNAVAILABLE = Reply(451, "4.4.3", "Recipient cannot be verified now, try again later")
 
 
@@ -130,3 +139,4 @@ DELIVERY_MIXED = Reply(451, "4.3.0", "Recipients answered differently, try again
 DELIVERY_UNAVAILABLE = Reply(451, "4.3.0", "Next hop not available, try again later")
 DELIVERY_LOST = Reply(451, "4.4.2", "Next hop lost, try again later")
 DELIVERY_BUSY = Reply(451, "4.4.5", "Next hop busy, try again later")
+UTF8_HEADER = Reply(554, "5.6.9", "Header is not ASCII, and the next hop offers no SMTPUTF8")

@@ -7,7 +7,7 @@ the server queues ``wire``, the client side builds one from what a next hop said
 import re
 
 _NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]+")
-_ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?: |$)")  # RFC 3463 2
+_ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |$)")  # RFC 3463 2
 
 MAX_TEXT_OCTETS = 400
 """Text of others that we pass on is cut here; with code and enhanced code it stays below the 512

@@ -205,7 +205,8 @@ class ProtocolGroup(Group):
         row=51,
         title="Forwarded EHLO/HELO domain",
         description="Name we give in EHLO on onward connections; blank: host_domain; %client%: "
-        "what the client itself said.",
+        "what the client itself said, where that is a domain or an address literal (connections "
+        "are then shared by clients of one name only). Recipients are always asked as host_domain.",
         enforced=True,
     )
     disable_a_record_fallback: Switch = setting(
@@ -259,6 +260,7 @@ class ProtocolGroup(Group):
         title="Minimum rate of DATA",
         description="Octets a second below which, over three windows of 30 seconds, a message is "
         "given up with 421 4.4.2; 0: off.",
+        enforced=True,
         ge=0,
         le=10**6,
     )

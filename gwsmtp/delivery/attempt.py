@@ -13,19 +13,21 @@ Blocks the calling greenlet, a session's, only. Time spent is bounded by ``patie
 dot; after it, by the host's final reply timeout alone: giving up earlier makes duplicates.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
+from typing import Final
 
 from gwsmtp.base import replies
 from gwsmtp.base.errors import SpoolError
 from gwsmtp.base.reply import Reply
 from gwsmtp.base.seams import Clock, MessageBody
+from gwsmtp.delivery.ascii import has_ascii_envelope, has_ascii_header
 from gwsmtp.delivery.hop import HopConnection, HopFailure
 from gwsmtp.delivery.pool import HopPool
 from gwsmtp.delivery.route import Route
 from gwsmtp.directory.domains import SmtpHost
-from gwsmtp.net.offload import Offload
+from gwsmtp.net.offload import Offload, OffloadBusy
 from gwsmtp.protocol.client import HopReply
 from gwsmtp.protocol.data import DotStuffer, dot_stuffed
 
@@ -39,10 +41,27 @@ class Outcome(StrEnum):
     CLIENT_GONE = "lost"
 
 
-class Letter:
-    """What is to be delivered: the envelope, our trace fields, and the body after them."""
+_NO_PARAMETERS: Final[Mapping[str, str]] = {}
 
-    __slots__ = ("body", "is_8bit", "prefix", "recipients", "sender")
+
+class Letter:
+    """What is to be delivered: the envelope, our trace fields, and the body after them.
+
+    ``is_utf8``: its sender said SMTPUTF8. ``mail_dsn`` and, by recipient, ``rcpt_dsn`` are the
+    parameters of RFC 3461 as they are to be sent on.
+    """
+
+    __slots__ = (
+        "body",
+        "helo_name",
+        "is_8bit",
+        "is_utf8",
+        "mail_dsn",
+        "prefix",
+        "rcpt_dsn",
+        "recipients",
+        "sender",
+    )
 
     def __init__(
         self,
@@ -52,12 +71,20 @@ class Letter:
         body: MessageBody,
         *,
         is_8bit: bool,
+        is_utf8: bool = False,
+        mail_dsn: str = "",
+        rcpt_dsn: Mapping[str, str] = _NO_PARAMETERS,
+        helo_name: str = "",
     ) -> None:
         self.sender = sender
         self.recipients = recipients
         self.prefix = prefix
         self.body = body
         self.is_8bit = is_8bit
+        self.is_utf8 = is_utf8
+        self.mail_dsn = mail_dsn
+        self.rcpt_dsn = rcpt_dsn
+        self.helo_name = helo_name
 
 
 class Result:
@@ -98,7 +125,7 @@ class InlineDelivery:
         cause = "no host"
         for host in route.hosts:
             try:
-                connection = self._pool.acquire(host)
+                connection = self._pool.acquire(host, letter.helo_name)
             except HopFailure as e:
                 cause = str(e)
                 continue
@@ -124,7 +151,7 @@ class InlineDelivery:
         is_client_gone: Callable[[], bool],
     ) -> Result | str:
         try:
-            connection = self._pool.acquire(host, fresh=True)
+            connection = self._pool.acquire(host, letter.helo_name, fresh=True)
         except HopFailure as e:
             return str(e)
         attempt = _Attempt(self, connection, letter, give_up_at, is_client_gone)
@@ -202,26 +229,47 @@ class _Attempt:
 
     # Before the dot ------------------------------------------------------------------------
 
-    def _commands(self) -> list[bytes]:
-        letter, connection = self._letter, self._connection
-        mail = f"MAIL FROM:<{letter.sender}>"
-        extensions = connection.extensions
-        if letter.is_8bit and "8BITMIME" in extensions:
-            mail += " BODY=8BITMIME"
-        if "SIZE" in extensions:
-            mail += f" SIZE={len(letter.prefix) + letter.body.size}"
-        lines = [] if connection.is_fresh else ["RSET\r\n"]
-        lines.append(mail + "\r\n")
-        lines.extend(f"RCPT TO:<{recipient}>\r\n" for recipient in letter.recipients)
-        if connection.can_pipeline and len(letter.recipients) == 1:
-            lines.append("DATA\r\n")
-        return [line.encode("ascii") for line in lines]
+    def _queue_commands(self, is_utf8: bool) -> None:
+        letter, protocol = self._letter, self._connection.protocol
+        if not self._connection.is_fresh:
+            protocol.rset()
+        protocol.mail(
+            letter.sender,
+            len(letter.prefix) + letter.body.size,
+            is_8bit=letter.is_8bit,
+            is_utf8=is_utf8,
+            dsn=letter.mail_dsn,
+        )
+        dsn = letter.rcpt_dsn
+        for recipient in letter.recipients:
+            protocol.rcpt(recipient, dsn.get(recipient, "") if dsn else "")
+        if protocol.can_pipeline and len(letter.recipients) == 1:
+            protocol.data()
+
+    def _refused_as_utf8(self) -> Reply | None:
+        """Why a letter with SMTPUTF8 cannot go to a host without it; None where it can."""
+        letter = self._letter
+        if not has_ascii_envelope(letter.sender, letter.recipients):
+            return replies.NON_ASCII_ADDRESS
+        start = letter.body.data
+        if start is None:
+            start = next(self._pieces(letter.body), b"")
+        return None if has_ascii_header(letter.prefix, start) else replies.UTF8_HEADER
 
     def _transact(self) -> Result | None:
         """The transaction up to its end; None when the client vanished before the dot."""
         connection, letter = self._connection, self._letter
         command_s = self._delivery._pool.timeouts.command_s
-        heard = connection.exchange(self._commands(), self._seconds(command_s))
+        is_utf8 = letter.is_utf8 and "SMTPUTF8" in connection.protocol.extensions
+        if letter.is_utf8 and not is_utf8:
+            try:
+                refusal = self._refused_as_utf8()
+            except (SpoolError, OffloadBusy) as e:
+                return self._result(Outcome.DEFERRED, replies.SPOOL_FULL, str(e))
+            if refusal is not None:
+                return self._result(Outcome.REFUSED, refusal, "the host offers no SMTPUTF8")
+        self._queue_commands(is_utf8)
+        heard = connection.exchange(command_s, self._give_up_at)
         if any(reply.code == 421 for reply in heard):
             # RFC 5321 3.8: it closes. A pooled connection that has served its time is no answer.
             raise HopFailure(f"{connection.host}: {heard[-1]}", is_busy=True)
@@ -232,7 +280,8 @@ class _Attempt:
         asked = len(letter.recipients) + 1
         verdict = self._before_data(heard[0], heard[1:asked])
         if len(heard) == asked and verdict is None:
-            heard += connection.exchange([b"DATA\r\n"], self._seconds(command_s))
+            connection.protocol.data()
+            heard += connection.exchange(command_s, self._give_up_at)
         self._must_drop = heard[-1].code == 354
         if verdict is not None:
             return verdict
@@ -279,19 +328,20 @@ class _Attempt:
             try:
                 for piece in self._pieces(letter.body):
                     connection.send(stuffer.feed(piece), self._seconds(timeouts.data_s))
-            except SpoolError as e:
+            except (SpoolError, OffloadBusy) as e:
                 return self._result(Outcome.DEFERRED, replies.SPOOL_FULL, str(e))
             last = stuffer.finish()
-        # What it says before our dot is not its answer to the message. A body in memory goes out at
-        # once behind the 354; one in a file takes its time.
-        if connection.has_leftover or (data is None and connection.has_spoken()):
-            raise HopFailure(f"{connection.host}: spoke before the end of data")
         if self._is_client_gone():
             return None
+        # What it says before our dot is not its answer to the message. A body in memory goes out at
+        # once behind the 354; one in a file takes its time.
+        if data is None and connection.has_spoken():
+            raise HopFailure(f"{connection.host}: spoke before the end of data")
         seconds = self._seconds(timeouts.data_s)
+        connection.end_of_data()
         self.is_in_doubt = True
         connection.send(last, seconds)
-        final = connection.read(timeouts.final_s, b"end-of-data")
+        final = connection.read(timeouts.final_s)
         if final.code < 400 and not final.is_positive:
             raise HopFailure(f"{connection.host}: end of data answered {final}")
         self.is_in_doubt = False

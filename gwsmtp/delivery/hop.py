@@ -1,15 +1,22 @@
 """One connection to a next hop: greeting, EHLO, commands, replies, each wait with its deadline.
 
+The dialogue is ``protocol.client``'s; here are the socket and the time. Each reply has its own
+limit, however slowly it drips, and all waits of an exchange together end at ``give_up_at``.
+
 Blocks the calling greenlet only. Every failure is HopFailure with a cause for the log; after one
-the connection is closed. The peer is not trusted (see ``protocol.client``).
+the connection is closed. The peer is not trusted.
 """
 
+import math
+
 from gwsmtp.base.errors import GatewayError, PeerTimeout, RemoteProtocolError
+from gwsmtp.base.seams import Clock
 from gwsmtp.directory.domains import SmtpHost
 from gwsmtp.net.deadline import Deadline
 from gwsmtp.net.dial import Dialer
+from gwsmtp.net.offload import OffloadBusy
 from gwsmtp.net.wire import Wire, plain
-from gwsmtp.protocol.client import HopReply, ReplyReader, offered_extensions
+from gwsmtp.protocol.client import ClientProtocol, HopReply
 
 
 class HopFailure(GatewayError):
@@ -33,44 +40,38 @@ class HopTimeouts:
 
 
 class HopConnection:
-    """An open dialogue with ``host``. ``opened_at`` and ``idle_since`` are monotonic seconds."""
+    """An open dialogue with ``host``: commands are queued in ``protocol`` and spoken by
+    ``exchange``. ``opened_at``, ``idle_since`` and every ``give_up_at`` are monotonic seconds.
+    """
 
     __slots__ = (
-        "_reader",
+        "_clock",
         "_wire",
-        "extensions",
+        "helo_name",
         "host",
         "idle_since",
         "is_fresh",
         "messages",
         "opened_at",
+        "protocol",
         "refusals",
     )
 
-    def __init__(self, host: SmtpHost, wire: Wire, opened_at: float) -> None:
+    def __init__(self, host: SmtpHost, wire: Wire, clock: Clock) -> None:
         self.host = host
+        self.protocol = ClientProtocol()
         self._wire = wire
-        self._reader = ReplyReader()
-        self.extensions: dict[str, str] = {}
-        self.opened_at = opened_at
-        self.idle_since = opened_at
+        self._clock = clock
+        self.opened_at = clock.monotonic()
+        self.idle_since = self.opened_at
+        self.helo_name = ""
         self.is_fresh = True
         self.messages = 0
         self.refusals = 0
 
-    @property
-    def can_pipeline(self) -> bool:
-        """Whether the host offers PIPELINING (RFC 2920)."""
-        return "PIPELINING" in self.extensions
-
-    @property
-    def has_leftover(self) -> bool:
-        """Whether octets were read that nobody asked for: the connection is out of order."""
-        return self._reader.has_leftover
-
     def has_spoken(self) -> bool:
-        """Whether it has said anything that was not read yet. Does not block."""
-        return self._reader.has_leftover or self._wire.has_input()
+        """Whether it has said anything that was not taken yet. Does not block."""
+        return self.protocol.has_unread or self._wire.has_input()
 
     def send(self, data: bytes, seconds: float) -> None:
         """Writes octets; the host must take them within ``seconds``."""
@@ -80,14 +81,22 @@ class HopConnection:
             self.drop()
             raise HopFailure(f"{self.host}: {e}") from e
 
-    def read(self, seconds: float, command: bytes) -> HopReply:
-        """The next reply, within ``seconds`` as a whole, however slowly it drips; ``command`` is
-        what it answers, for the log.
-        """
+    def end_of_data(self) -> None:
+        """To be called just before the dot is sent; fails where the host has answered by then."""
         try:
-            reply = self._reader.next_reply()
+            self.protocol.end_of_data()
+        except RemoteProtocolError as e:
+            self.drop()
+            raise HopFailure(f"{self.host}: {e}") from e
+
+    def read(self, seconds: float, give_up_at: float = math.inf) -> HopReply:
+        """The reply to the oldest command without one, within ``seconds`` as a whole."""
+        protocol = self.protocol
+        command = protocol.awaited[0]
+        try:
+            reply = protocol.next_reply()
             if reply is None:
-                reply = self._wait_for_reply(seconds, command)
+                reply = self._wait_for_reply(self._limit(seconds, give_up_at))
         except HopFailure:
             self.drop()
             raise
@@ -96,43 +105,55 @@ class HopConnection:
             raise HopFailure(f"{self.host}: {e} (reply to {_verb(command)})") from e
         return reply
 
-    def _wait_for_reply(self, seconds: float, command: bytes) -> HopReply:
-        wire, reader, reply = self._wire, self._reader, None
+    def _wait_for_reply(self, seconds: float) -> HopReply:
+        wire, protocol, reply = self._wire, self.protocol, None
         wire.deadline.arm(seconds, "next hop")
         try:
             while reply is None:
                 data = wire.read()
                 if not data:
-                    raise HopFailure(f"{self.host}: closed before its reply to {_verb(command)}")
-                reader.feed(data)
-                reply = reader.next_reply()
+                    verb = _verb(protocol.awaited[0])
+                    raise HopFailure(f"{self.host}: closed before its reply to {verb}")
+                protocol.receive(data)
+                reply = protocol.next_reply()
         finally:
             wire.deadline.disarm()
         return reply
 
-    def exchange(self, commands: list[bytes], seconds: float) -> list[HopReply]:
-        """The replies to ``commands``, each within ``seconds``: one write where the host
-        pipelines, else one command after the other.
-        """
-        if self.can_pipeline:
-            self.send(b"".join(commands), seconds)
-            return [self.read(seconds, command) for command in commands]
-        heard = []
-        for command in commands:
-            self.send(command, seconds)
-            heard.append(self.read(seconds, command))
-        return heard
+    def _limit(self, seconds: float, give_up_at: float) -> float:
+        if give_up_at == math.inf:
+            return seconds
+        left = give_up_at - self._clock.monotonic()
+        if left <= 0:
+            raise HopFailure(f"{self.host}: patience ran out")
+        return min(seconds, left)
+
+    def exchange(self, seconds: float, give_up_at: float = math.inf) -> list[HopReply]:
+        """The replies to all commands queued, in order, each within ``seconds``."""
+        protocol = self.protocol
+        heard: list[HopReply] = []
+        while True:
+            try:
+                wire = protocol.take_output()
+            except RemoteProtocolError as e:
+                self.drop()
+                raise HopFailure(f"{self.host}: {e}") from e
+            if not wire:
+                return heard
+            self.send(wire, self._limit(seconds, give_up_at))
+            while protocol.awaited:
+                heard.append(self.read(seconds, give_up_at))
 
     def greet(self, helo_name: str, seconds: float) -> None:
         """EHLO, or HELO where the host knows no EHLO (RFC 5321 3.2)."""
-        self.send(f"EHLO {helo_name}\r\n".encode(), seconds)
-        reply = self.read(seconds, b"EHLO")
+        protocol = self.protocol
+        self.helo_name = helo_name
+        protocol.ehlo(helo_name)
+        (reply,) = self.exchange(seconds)
         if reply.is_permanent:
-            self.send(f"HELO {helo_name}\r\n".encode(), seconds)
-            reply = self.read(seconds, b"HELO")
-        elif reply.is_positive:
-            self.extensions = offered_extensions(reply)
-        if self._reader.has_leftover:
+            protocol.helo(helo_name)
+            (reply,) = self.exchange(seconds)
+        if protocol.has_unread:
             self.drop()
             raise HopFailure(f"{self.host}: spoke unasked behind its reply to EHLO")
         if not reply.is_positive:
@@ -141,7 +162,9 @@ class HopConnection:
 
     def quit(self) -> None:
         """Says QUIT without waiting for the answer, and closes."""
-        self._wire.write_nowait(b"QUIT\r\n")
+        if not self.protocol.has_unread:
+            self.protocol.quit()
+            self._wire.write_nowait(self.protocol.take_output())
         self._wire.close()
 
     def drop(self) -> None:
@@ -149,12 +172,12 @@ class HopConnection:
         self._wire.close()
 
 
-def _verb(command: bytes) -> str:
-    return command.partition(b" ")[0].strip().decode("ascii")
+def _verb(command: str) -> str:
+    return command.partition(" ")[0]
 
 
 def open_connection(
-    dialer: Dialer, host: SmtpHost, helo_name: str, timeouts: HopTimeouts, now: float
+    dialer: Dialer, host: SmtpHost, helo_name: str, timeouts: HopTimeouts, clock: Clock
 ) -> HopConnection:
     """A greeted connection to the first address of ``host`` that works; raises HopFailure.
 
@@ -162,12 +185,12 @@ def open_connection(
     """
     try:
         addresses = dialer.addresses(host.host)
-    except OSError as e:
+    except (OSError, OffloadBusy) as e:
         raise HopFailure(f"{host}: no address: {e}") from e
     failure = HopFailure(f"{host}: no address")
     for address in addresses:
         try:
-            connection = _connect(dialer, host, address, timeouts, now)
+            connection = _connect(dialer, host, address, timeouts, clock)
         except HopFailure as e:
             failure = e
             continue
@@ -177,7 +200,7 @@ def open_connection(
 
 
 def _connect(
-    dialer: Dialer, host: SmtpHost, address: str, timeouts: HopTimeouts, now: float
+    dialer: Dialer, host: SmtpHost, address: str, timeouts: HopTimeouts, clock: Clock
 ) -> HopConnection:
     deadline = Deadline()
     deadline.arm(timeouts.connect_s, "connect")
@@ -187,8 +210,8 @@ def _connect(
         raise HopFailure(f"{host}: cannot connect to {address}: {e}") from e
     finally:
         deadline.close()
-    connection = HopConnection(host, Wire(plain(sock)), now)
-    greeting = connection.read(timeouts.connect_s, b"connect")
+    connection = HopConnection(host, Wire(plain(sock)), clock)
+    greeting = connection.read(timeouts.connect_s)
     if greeting.code != 220:
         connection.drop()
         raise HopFailure(f"{host}: greeted with {greeting}", is_busy=greeting.code == 421)

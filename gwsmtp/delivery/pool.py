@@ -73,20 +73,22 @@ class HopPool:
         self._hops: dict[str, _Hop] = {}
         self._sweeper: gevent.Greenlet[[], None] | None = None
 
-    def acquire(self, host: SmtpHost, *, fresh: bool = False) -> HopConnection:
+    def acquire(self, host: SmtpHost, helo_name: str = "", *, fresh: bool = False) -> HopConnection:
         """A greeted connection, the caller's until ``release`` or ``discard``; raises HopFailure.
 
-        ``fresh`` asks for a new one: the pooled ones have just proved stale.
+        ``helo_name`` is what it was, or is to be, greeted with: "" for our own name. ``fresh``
+        asks for a new one: the pooled ones have just proved stale.
         """
+        helo_name = helo_name or self._helo_name
         hop = self._hop(host)
         if not hop.places.acquire(blocking=False) and not hop.places.acquire(timeout=self._wait_s):
             raise HopFailure(f"{host}: all connections are busy", is_busy=True)
         try:
             if not fresh:
-                connection = self._reusable(hop)
+                connection = self._reusable(hop, helo_name)
                 if connection is not None:
                     return connection
-            return self._open(hop, host)
+            return self._open(hop, host, helo_name)
         except BaseException:
             hop.places.release()
             raise
@@ -98,7 +100,7 @@ class HopPool:
         if (
             connection.messages >= MESSAGES_PER_CONNECTION
             or now - connection.opened_at >= CONNECTION_AGE_S
-            or connection.has_leftover
+            or connection.protocol.has_unread
             or (self._max_refusals and connection.refusals >= self._max_refusals)
         ):
             connection.quit()
@@ -130,10 +132,19 @@ class HopPool:
             hop = self._hops[host.name] = _Hop(self._limit)
         return hop
 
-    def _reusable(self, hop: _Hop) -> HopConnection | None:
+    def _reusable(self, hop: _Hop, helo_name: str) -> HopConnection | None:
         now = self._clock.monotonic()
         while hop.idle:
             connection = hop.idle.pop()
+            if connection.helo_name != helo_name:
+                # Row 51 passes clients' names on: there may be one of this name further down.
+                # If not, an idle one makes room for it, since idle ones hold no place.
+                hop.idle.append(connection)
+                connection = next((c for c in hop.idle if c.helo_name == helo_name), hop.idle[0])
+                hop.idle.remove(connection)
+                if connection.helo_name != helo_name:
+                    connection.quit()
+                    return None
             is_young = now - connection.opened_at < CONNECTION_AGE_S
             is_awake = now - connection.idle_since < self._idle_s
             # What it said unasked would be taken for the answer to our next command, and every
@@ -143,12 +154,12 @@ class HopPool:
             connection.quit()
         return None
 
-    def _open(self, hop: _Hop, host: SmtpHost) -> HopConnection:
+    def _open(self, hop: _Hop, host: SmtpHost, helo_name: str) -> HopConnection:
         now = self._clock.monotonic()
         if not hop.breaker.allows(now):
             raise HopFailure(f"{host}: did not answer just now, left alone for a moment")
         try:
-            connection = open_connection(self._dialer, host, self._helo_name, self.timeouts, now)
+            connection = open_connection(self._dialer, host, helo_name, self.timeouts, self._clock)
         except HopFailure as e:
             # Busy is not down: the host answers.
             if not e.is_busy:

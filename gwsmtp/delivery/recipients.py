@@ -10,6 +10,9 @@ an hour and usable for 31 days while the host cannot be asked; a negative one li
 
 Blocks the calling greenlet only, and not at all where the answer is cached (``cached``).
 
+A mailbox that is not ASCII needs MAIL FROM:<> SMTPUTF8; of a host that does not offer it nothing is
+asked, and the answer, which says nothing of the mailbox, is not remembered.
+
 Limits: the cache is the worker's own until the shared table holds recipient answers, so it is
 empty after a restart, and each worker asks once.
 """
@@ -37,6 +40,8 @@ REMEMBERED: Final = 100_000
 REFUSALS_PER_CONNECTION: Final = 8
 GROUP: Final = 50
 """So many recipients are asked in one go at the most."""
+GROUP_S: Final = 240.0
+"""A group that drips its answers is given up then: a client waits five minutes for its own."""
 
 _UNAVAILABLE: Final = replies.RECIPIENTS_UNAVAILABLE
 
@@ -146,10 +151,19 @@ class RecipientVerifier:
                 return answers
 
     def _dialogue(self, connection: HopConnection, group: list[Mailbox]) -> list[Reply | None]:
-        commands = [] if connection.is_fresh else [b"RSET\r\n"]
-        commands.append(b"MAIL FROM:<>\r\n")
-        commands.extend(f"RCPT TO:<{mailbox.text}>\r\n".encode("ascii") for mailbox in group)
-        heard = connection.exchange(commands, self._pool.timeouts.command_s)
+        protocol = connection.protocol
+        is_utf8 = not all(mailbox.is_ascii for mailbox in group)
+        if is_utf8 and "SMTPUTF8" not in protocol.extensions:
+            asked = [mailbox for mailbox in group if mailbox.is_ascii]
+            answers = iter(self._dialogue(connection, asked) if asked else ())
+            return [next(answers) if one.is_ascii else replies.NON_ASCII_ADDRESS for one in group]
+        if not connection.is_fresh:
+            protocol.rset()
+        protocol.mail("", is_utf8=is_utf8)
+        for mailbox in group:
+            protocol.rcpt(mailbox.text)
+        give_up_at = self._clock.monotonic() + GROUP_S
+        heard = connection.exchange(self._pool.timeouts.command_s, give_up_at)
         if not connection.is_fresh:
             if heard[0].code != 250:
                 raise HopFailure(f"{connection.host}: RSET answered {heard[0]}")

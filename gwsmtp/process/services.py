@@ -12,10 +12,12 @@ from collections.abc import Iterator, Sequence
 from gwsmtp.base import replies
 from gwsmtp.base.address import Mailbox
 from gwsmtp.base.audit import Audit
+from gwsmtp.base.endpoint import is_host_name
 from gwsmtp.base.errors import ConfigError
 from gwsmtp.base.ids import SessionIds
 from gwsmtp.base.logs import EventLog
 from gwsmtp.config.organizations import Domain, Organization
+from gwsmtp.config.protocol import CLIENT_NAME
 from gwsmtp.config.root import Config
 from gwsmtp.delivery.attempt import InlineDelivery
 from gwsmtp.delivery.hop import HopTimeouts
@@ -30,6 +32,7 @@ from gwsmtp.process.child import Child
 from gwsmtp.process.counters import Counters
 from gwsmtp.protocol.extensions import Offer, StartTls
 from gwsmtp.scan.pool import ScanPool
+from gwsmtp.session.pace import PaceLimits
 from gwsmtp.session.services import InboundTimeouts, Services, SessionLimits
 from gwsmtp.session.tls import TlsService
 from gwsmtp.spool.draft import DraftBudget
@@ -43,13 +46,15 @@ CALLOUTS_PER_HOST = 2
 def build_services(config: Config, child: Child, scanner: ScanPool) -> Services:
     """Everything a session of this worker is given."""
     clock = child.clock
-    host_domain = config.protocol.host_domain or socket.getfqdn()
+    host_domain = config.protocol.host_domain or own_name(socket.getfqdn())
     material = child.context.tls
     offer = _offer(config, _starttls(config, material))
     disk = Offload("disk", 20, 2000)
     dialer = Dialer(Offload("names", 8, 1000), clock, _source_address(config))
-    helo_name = config.protocol.forwarded_helo_domain or host_domain
-    timeouts = _outbound_timeouts(config)
+    forwarded = config.protocol.forwarded_helo_domain
+    forwards_helo = forwarded == CLIENT_NAME
+    helo_name = host_domain if forwards_helo else forwarded or host_domain
+    timeouts = outbound_timeouts(config)
     hops = HopPool(
         dialer,
         clock,
@@ -72,9 +77,10 @@ def build_services(config: Config, child: Child, scanner: ScanPool) -> Services:
         helo=replies.helo(host_domain),
         ehlo=replies.ehlo(host_domain, offer.keywords()),
         offer=offer,
+        forwards_helo=forwards_helo,
         postmaster=_postmaster(config),
-        limits=_limits(config),
-        timeouts=_inbound_timeouts(config),
+        limits=session_limits(config),
+        timeouts=inbound_timeouts(config),
         reject_bare_newline=config.protocol.bare_newline == "reject",
         scan_failure_action=config.interface.scan_failure_action,
         inline_patience_s=config.delivery.inline_patience,
@@ -112,6 +118,12 @@ def build_scanner(config: Config, child: Child, engine_address: str) -> ScanPool
     )
 
 
+def own_name(machine: str) -> str:
+    """The machine's name as it may stand in replies and headers, where none is configured."""
+    name = machine.lower().rstrip(".")
+    return name if is_host_name(name) else "localhost"
+
+
 def _offer(config: Config, starttls: StartTls) -> Offer:
     size = config.protocol.size_limit_bytes if config.protocol.enable_size_limit else -1
     return Offer(size, tuple(config.protocol.custom_ehlo_responses), starttls=starttls)
@@ -146,14 +158,17 @@ def _postmaster(config: Config) -> Mailbox | None:
     return Mailbox(text, local, domain.lower()) if text else None
 
 
-def _limits(config: Config) -> SessionLimits:
+def session_limits(config: Config) -> SessionLimits:
+    """What ends a session or refuses."""
     size = config.protocol.size_limit_bytes if config.protocol.enable_size_limit else 0
     drop = config.exploit_detection
     invalid = drop.max_invalid_commands if drop.drop_on_invalid_commands else -1
-    return SessionLimits(size, config.protocol.max_recipients, invalid)
+    pace = PaceLimits(config.protocol.data_min_rate)
+    return SessionLimits(size, config.protocol.max_recipients, invalid, pace)
 
 
-def _inbound_timeouts(config: Config) -> InboundTimeouts:
+def inbound_timeouts(config: Config) -> InboundTimeouts:
+    """What a client is given, as rows 36-40 and the profile say."""
     protocol = config.protocol
     if not protocol.inbound_timeouts:
         return InboundTimeouts(*[UNLIMITED_INBOUND_S] * 4)
@@ -165,7 +180,8 @@ def _inbound_timeouts(config: Config) -> InboundTimeouts:
     )
 
 
-def _outbound_timeouts(config: Config) -> HopTimeouts:
+def outbound_timeouts(config: Config) -> HopTimeouts:
+    """What a next hop is given, as rows 43-46 and the profile say."""
     protocol = config.protocol
     if not protocol.outbound_timeouts:
         return HopTimeouts(*[UNLIMITED_OUTBOUND_S] * 4)

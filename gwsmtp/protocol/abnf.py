@@ -40,7 +40,7 @@ _ROUTE = rf"(?:@(?:{_DOMAIN}|{_LITERAL})(?:,@(?:{_DOMAIN}|{_LITERAL}))*:)?"
 _MAPPED_DOMAIN: Final = re.compile(_DOMAIN)
 _REVERSE_PATH: Final = re.compile(rf"FROM: *<(?:{_ROUTE}{_MAILBOX})?>(?: +(.*))?", re.IGNORECASE)
 _FORWARD_PATH: Final = re.compile(
-    rf"TO: *<(?:{_ROUTE}{_MAILBOX}|(?P<postmaster>postmaster))>(?: +(.*))?", re.IGNORECASE
+    rf"TO: *<(?:{_ROUTE}{_MAILBOX}|(?P<postmaster>(?a:postmaster)))>(?: +(.*))?", re.IGNORECASE
 )
 _PARAMETER: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([\x21-\x3c\x3e-\x7e]+))?")
 # Deviation: what a client calls itself is noted, not judged; refusing a wrong form here refuses
@@ -84,7 +84,7 @@ def _mailbox(local: str, domain: str, parameters: str | None) -> tuple[Mailbox, 
         if ascii_domain is None:
             return None
         domain = ascii_domain
-    elif domain[0] == "[" and not is_address_literal(domain):
+    if domain[0] == "[" and not is_address_literal(domain):
         return None
     return Mailbox(text, local, domain.lower()), parameters or ""
 
@@ -127,7 +127,8 @@ def parse_parameters(text: str) -> dict[str, str | None] | None:
     for a syntax error or a keyword given twice.
     """
     found: dict[str, str | None] = {}
-    for word in text.split():
+    # By blanks alone, which are all that ABNF's SP is: split() would take a tab or U+00A0 too.
+    for word in filter(None, text.split(" ")):
         match = _PARAMETER.fullmatch(word)
         if match is None:
             return None

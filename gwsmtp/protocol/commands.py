@@ -24,7 +24,9 @@ _AFTER_VERB: Final = frozenset({b" ", b""})
 _HTTP_VERBS: Final = frozenset((b"GET", b"POST", b"CONNECT"))
 _CHUNK_DIGITS: Final = 18
 _HOPELESS_FACTOR: Final = 4
-"""A BDAT out of place with more octets than this many times SIZE is not read to its end."""
+"""A chunk of more octets than this many times SIZE is not read to its end, wanted or not."""
+_MOST_OCTETS_DROPPED: Final = 1 << 30
+"""The same for a chunk out of place where there is no SIZE."""
 _NO_PARSER: Final[tuple[_Parser | None, int]] = (None, 0)
 _IN_CHUNKS: Final = frozenset((State.CHUNKS, State.FAILED))
 
@@ -48,12 +50,19 @@ def parse_command(line: bytes, state: State, offer: Offer, is_utf8: bool) -> Eve
     return result if isinstance(result, Event) else events.Invalid(result)
 
 
+def is_bdat(line: bytes) -> bool:
+    """Whether ``line``, be it a command or none, may have meant to announce octets."""
+    return line[:4].upper() == b"BDAT"
+
+
 def _no_command(line: bytes) -> Event:
     verb = line.partition(b" ")[0].upper()
     if verb in _HTTP_VERBS:
         return events.Foreign("HTTP")
     if line.startswith(CLIENT_HELLO):
         return events.Foreign("TLS")
+    if is_bdat(line):
+        return events.Invalid(replies.BDAT_UNREADABLE)
     if verb in _NOT_OFFERED:
         return events.Invalid(replies.NOT_OFFERED)
     return events.Invalid(replies.UNKNOWN_COMMAND)
@@ -69,7 +78,7 @@ def _beyond_ascii(line: bytes, state: State, offer: Offer, is_utf8: bool) -> Eve
     except UnicodeDecodeError:
         parse = None
     if parse is None:
-        return events.Invalid(replies.BAD_ARGUMENTS)
+        return events.Invalid(replies.BDAT_UNREADABLE if is_bdat(line) else replies.BAD_ARGUMENTS)
     result = parse(argument.strip(" "), state, offer)
     if not isinstance(result, Event):
         return events.Invalid(result)
@@ -134,11 +143,15 @@ def _bdat(argument: str, state: State, offer: Offer) -> Event | Reply:
     mark = mark.strip(" ").upper()
     if not size.isdecimal() or len(size) > _CHUNK_DIGITS or mark not in ("", "LAST"):
         return replies.BDAT_UNREADABLE
-    octets = int(size)
-    if state is State.RCPT or state in _IN_CHUNKS:
-        return events.Bdat(octets, is_last=bool(mark))
-    if 0 < _HOPELESS_FACTOR * offer.size_limit < octets:
+    octets, limit = int(size), offer.size_limit
+    if 0 < _HOPELESS_FACTOR * limit < octets:
         return replies.TOO_MUCH_DATA
+    if state is State.RCPT or state is State.CHUNKS:
+        return events.Bdat(octets, is_last=bool(mark))
+    if octets > _MOST_OCTETS_DROPPED and limit <= 0:
+        return replies.TOO_MUCH_DATA
+    if state is State.FAILED:
+        return events.Bdat(octets, is_last=bool(mark))
     return events.Invalid(_out_of_sequence(state), octets)
 
 

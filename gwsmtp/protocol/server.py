@@ -13,8 +13,9 @@ follows up to the next CRLF still belongs to that line and is dropped, so that n
 ever starts a command (SETTINGS 2.20).
 
 The octets a BDAT command announces are its own whatever its reply: those of a refused one are
-read and dropped before the reply is spoken (RFC 3030 4.2). One whose size cannot be read closes
-the connection, since nobody can tell then where its octets end and commands begin.
+read and dropped before the reply is spoken (RFC 3030 4.2). One whose size cannot be read, or whose
+line is spoiled, closes the connection, since nobody can tell then where its octets end and commands
+begin.
 
 Our 220 to STARTTLS ends what may be read in clear: octets behind the command are counted and
 dropped (RFC 3207 4.2), whoever put them there. ``begin_tls`` goes on from nothing.
@@ -28,7 +29,7 @@ from gwsmtp.base.errors import LocalProtocolError
 from gwsmtp.base.reply import Reply
 from gwsmtp.protocol import events
 from gwsmtp.protocol.abnf import parse_forward_path
-from gwsmtp.protocol.commands import CLIENT_HELLO, parse_command
+from gwsmtp.protocol.commands import CLIENT_HELLO, is_bdat, parse_command
 from gwsmtp.protocol.data import ChunkDecoder, DataDecoder
 from gwsmtp.protocol.events import Event
 from gwsmtp.protocol.extensions import COMMAND_OCTETS, Offer
@@ -289,23 +290,28 @@ class ServerProtocol:
         end = data.find(b"\n", start)
         if end < 0:
             if len(data) - start > self._offer.longest_line:
-                return self._spoiled(replies.LINE_TOO_LONG)
+                return self._spoiled(start, replies.LINE_TOO_LONG)
             return None
         self._position = end + 1
-        if end == start or data[end - 1] != _CR:
-            return self._spoiled(replies.BARE_NEWLINE_IN_COMMAND)
+        is_bare = end == start or data[end - 1] != _CR
+        if end - start > self._offer.longest_line:
+            # The same as without its end: how the network cut the line must not matter.
+            self._skipping = is_bare
+            return _refused(data[start : start + 4], replies.LINE_TOO_LONG)
+        if is_bare:
+            return self._spoiled(start, replies.BARE_NEWLINE_IN_COMMAND)
         line = data[start : end - 1]
         if b"\r" in line:
-            return replies.BARE_NEWLINE_IN_COMMAND
+            return _refused(line, replies.BARE_NEWLINE_IN_COMMAND)
         if len(line) > COMMAND_OCTETS - 2 and (
             len(line) > COMMAND_OCTETS - 2 + self._offer.allowances.get(line[:4].upper(), 0)
         ):
-            return replies.LINE_TOO_LONG
+            return _refused(line, replies.LINE_TOO_LONG)
         return line
 
-    def _spoiled(self, reply: Reply) -> Reply:
+    def _spoiled(self, start: int, reply: Reply) -> Reply:
         self._skipping = True
-        return reply
+        return _refused(self._data[start : start + 4], reply)
 
     def _skip(self) -> bool:
         """Drops the rest of a spoiled line; True when its CRLF was found."""
@@ -317,3 +323,8 @@ class ServerProtocol:
         self._position = end + 2
         self._skipping = False
         return True
+
+
+def _refused(line: bytes, reply: Reply) -> Reply:
+    """What refuses a line for its form: ``reply``, unless octets may follow that nobody counts."""
+    return replies.BDAT_UNREADABLE if is_bdat(line) else reply

@@ -14,6 +14,7 @@ from gwsmtp.session.transaction import Transaction
 class Conversation(Protocol):
     """One client's dialogue; ``session.Session`` is the one there is."""
 
+    dropped_octets: int
     ehlo: Reply
     helo: str
     peer: Peer

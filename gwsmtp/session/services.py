@@ -19,6 +19,7 @@ from gwsmtp.directory.domains import Directory
 from gwsmtp.net.offload import Offload
 from gwsmtp.protocol.extensions import Offer
 from gwsmtp.scan.outcome import ScanOutcome, ScanRequest
+from gwsmtp.session.pace import PaceLimits
 from gwsmtp.session.tls import TlsService
 from gwsmtp.spool.draft import DraftBudget
 
@@ -50,12 +51,15 @@ class InboundTimeouts:
 class SessionLimits:
     """Numbers that end or refuse: ``size`` in octets (0 none), ``invalid`` -1 for no limit."""
 
-    __slots__ = ("invalid", "recipients", "size")
+    __slots__ = ("invalid", "pace", "recipients", "size")
 
-    def __init__(self, size: int, recipients: int, invalid: int) -> None:
+    def __init__(
+        self, size: int, recipients: int, invalid: int, pace: PaceLimits | None = None
+    ) -> None:
         self.size = size
         self.recipients = recipients
         self.invalid = invalid
+        self.pace = pace or PaceLimits()
 
 
 class Services:
@@ -70,6 +74,7 @@ class Services:
         "draft_budget",
         "draft_directory",
         "ehlo",
+        "forwards_helo",
         "greeting",
         "helo",
         "host_domain",
@@ -97,6 +102,7 @@ class Services:
         helo: Reply,
         ehlo: Reply,
         offer: Offer,
+        forwards_helo: bool,
         postmaster: Mailbox | None,
         limits: SessionLimits,
         timeouts: InboundTimeouts,
@@ -122,6 +128,7 @@ class Services:
         self.helo = helo
         self.ehlo = ehlo
         self.offer = offer
+        self.forwards_helo = forwards_helo
         self.postmaster = postmaster
         self.limits = limits
         self.timeouts = timeouts

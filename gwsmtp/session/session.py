@@ -24,6 +24,7 @@ from gwsmtp.net.wire import Wire
 from gwsmtp.protocol import events
 from gwsmtp.protocol.server import ServerProtocol
 from gwsmtp.protocol.state import State
+from gwsmtp.session import pace
 from gwsmtp.session.services import Services
 from gwsmtp.session.stages import HANDLERS, USELESS_COMMANDS
 from gwsmtp.session.tls import TlsError, TlsWire, answer_in_clear
@@ -48,9 +49,12 @@ class Session:
         "_early",
         "_is_draining",
         "_is_implicit_tls",
+        "_is_in_payload",
         "_is_reading",
+        "_rate",
         "_started",
         "_wire",
+        "dropped_octets",
         "ehlo",
         "helo",
         "peer",
@@ -80,6 +84,8 @@ class Session:
         self.transaction: Transaction | None = None
         self.stage = Stage.CONNECT
         self.helo = ""
+        # Of chunks since the one that was refused, itself included
+        self.dropped_octets = 0
         self.trace = ""
         self.ehlo = services.ehlo
         self._wire: Wire | TlsWire = wire
@@ -87,6 +93,8 @@ class Session:
         self._started = services.clock.monotonic()
         self._is_draining = False
         self._is_reading = False
+        self._is_in_payload = False
+        self._rate: pace.Rate | None = None
         self._commands_since_message = 0
         self._early: object | None = None
 
@@ -100,7 +108,10 @@ class Session:
                 self._talk()
         except PeerTimeout as e:
             summary.reason = f"timeout: {e.phase}"
-            self._say_goodbye(replies.TIMEOUT)
+            self._cut_off(replies.TIMEOUT)
+        except pace.CutOff as e:
+            summary.reason = e.reason
+            self._cut_off(e.reply)
         except _Draining:
             summary.reason = "shutting down"
             self._say_goodbye(replies.SHUTTING_DOWN)
@@ -138,6 +149,7 @@ class Session:
         wire, deadline = self._wire, self._wire.deadline
         protocol.reply(self.services.greeting)
         self._flush()
+        deadline.watch(self.services.limits.pace.transaction_s, self._look)
         deadline.arm(timeouts.connection_s, "first command")
         while True:
             self._is_reading = True
@@ -177,7 +189,7 @@ class Session:
                 self._commands_since_message += not event.is_useful
                 if self._commands_since_message > USELESS_COMMANDS:
                     self.summary.reason = "too many commands without a message"
-                    protocol.reply(replies.TOO_MANY_ERRORS)
+                    protocol.reply(replies.USELESS_COMMANDS)
                     continue
             protocol.reply(HANDLERS[type(event)](self, event))
         return has_progress
@@ -186,7 +198,13 @@ class Session:
         transaction = self.transaction
         if transaction is None:
             raise LocalProtocolError("payload without a transaction")
-        transaction.append(content)
+        if (rate := self._rate) is None:
+            transaction.append(content)
+        else:  # what the disk takes of the time is not the client's
+            clock = self.services.clock
+            began = clock.monotonic()
+            transaction.append(content)
+            rate.excuse(clock.monotonic() - began)
         if transaction.is_hopeless:
             self.summary.reason = "far more data than SIZE"
             self.protocol.abort(replies.TOO_MUCH_DATA)
@@ -200,18 +218,38 @@ class Session:
         timeouts, transaction = self.services.timeouts, self.transaction
         deadline = self._wire.deadline
         if self.protocol.is_reading_payload:
-            if transaction is not None and transaction.received_octets:
+            if self._is_in_payload or (transaction is not None and transaction.received_octets):
                 deadline.arm(timeouts.payload_s, "message data")
-            elif has_progress:
-                deadline.arm(timeouts.data_command_s, "start of message data")
+                if self._rate is None or self._rate.is_paused:
+                    self._measure_rate()
             else:
-                deadline.rearm()
-        elif not has_progress:
+                deadline.arm(timeouts.data_command_s, "start of message data")
+            self._is_in_payload = True
+            return
+        self._is_in_payload = False
+        if self._rate is not None:
+            self._rate.pause(self.services.clock.monotonic())
+        if not has_progress:
             deadline.rearm()
         elif self.protocol.state is State.RCPT:
             deadline.arm(timeouts.data_command_s, "DATA command")
         else:
             deadline.arm(timeouts.command_s, "command")
+
+    def _measure_rate(self) -> None:
+        now, limits = self.services.clock.monotonic(), self.services.limits.pace
+        if self._rate is None:
+            self._rate = pace.Rate(limits, now, self.summary.bytes_in)
+        else:
+            self._rate.resume(now)
+        self._wire.deadline.watch(self._rate.left_s(now), self._look)
+
+    def _look(self) -> float | GatewayError:
+        # Asked by the deadline, in the hub: must not wait.
+        begun = self.transaction.begun if self.transaction is not None else None
+        services = self.services
+        now, octets = services.clock.monotonic(), self.summary.bytes_in
+        return pace.look(services.limits.pace, now, octets, begun, self._rate)
 
     def _flush(self) -> None:
         data = self.protocol.take_output()
@@ -283,6 +321,7 @@ class Session:
     def commit(self) -> None:
         """A message was answered: reports it, counts it and forgets its transaction."""
         transaction, self.transaction = self.transaction, None
+        self._rate, self._is_in_payload = None, False
         self._commands_since_message = 0
         if transaction is not None:
             self.summary.messages += 1
@@ -291,6 +330,7 @@ class Session:
     def roll_back(self) -> None:
         """Forgets the transaction; content that had begun and was not answered is lost."""
         transaction, self.transaction = self.transaction, None
+        self._rate, self._is_in_payload = None, False
         if transaction is None:
             return
         transaction.close()
@@ -301,7 +341,14 @@ class Session:
 
     # Close ---------------------------------------------------------------------------------
 
+    def _cut_off(self, reply: Reply) -> None:
+        # A client that has not taken what it was told takes no goodbye; trying would wait as long
+        # again.
+        if self._is_reading:
+            self._say_goodbye(reply)
+
     def _say_goodbye(self, reply: Reply) -> None:
+        self._wire.deadline.unwatch()
         try:
             self.protocol.abort(reply)
             self._flush()

@@ -16,7 +16,7 @@ from gwsmtp.directory.domains import Directory, HostedDomain
 from gwsmtp.protocol import events
 from gwsmtp.session.conversation import Conversation
 from gwsmtp.session.trace import trace_prefix
-from gwsmtp.session.transaction import Transaction
+from gwsmtp.session.transaction import HOPELESS_FACTOR, Transaction
 
 _POSTMASTER_OCTETS: Final = len("postmaster")
 USELESS_COMMANDS: Final = 100
@@ -150,13 +150,22 @@ def bdat(session: Conversation, event: events.Bdat) -> Reply:
     session.stage = Stage.DATA
     transaction = session.transaction
     if transaction is None:
-        return replies.CHUNK_LOST
-    if not transaction.has_begun_data:
-        transaction.begin_data()
-    refusal = transaction.announce(event.size)
+        refusal: Reply | None = _lost_chunk(session, event.size)
+    else:
+        if not transaction.has_begun_data:
+            transaction.begin_data()
+        refusal = _unless_refused(session, transaction, transaction.announce(event.size))
     if refusal is not None and refusal.closes:
-        session.summary.reason = "far more data than SIZE"
-    return _unless_refused(session, refusal) or replies.START_MAIL
+        session.summary.reason = f"refused: {refusal.text}"
+    return refusal or replies.START_MAIL
+
+
+def _lost_chunk(session: Conversation, octets: int) -> Reply:
+    """A chunk behind a refused one is dropped, unless far too much has been already."""
+    session.dropped_octets += octets
+    limit = session.services.limits.size
+    is_hopeless = limit and session.dropped_octets > HOPELESS_FACTOR * limit
+    return replies.TOO_MUCH_DATA if is_hopeless else replies.CHUNK_LOST
 
 
 def chunk_end(session: Conversation, event: events.ChunkEnd) -> Reply:  # noqa: ARG001
@@ -164,11 +173,14 @@ def chunk_end(session: Conversation, event: events.ChunkEnd) -> Reply:  # noqa: 
     transaction = session.transaction
     if transaction is None:
         return replies.CHUNK_LOST
-    return _unless_refused(session, transaction.chunk_error()) or replies.CHUNK_OK
+    return _unless_refused(session, transaction, transaction.chunk_error()) or replies.CHUNK_OK
 
 
-def _unless_refused(session: Conversation, refusal: Reply | None) -> Reply | None:
+def _unless_refused(
+    session: Conversation, transaction: Transaction, refusal: Reply | None
+) -> Reply | None:
     if refusal is not None and not refusal.closes:
+        session.dropped_octets = transaction.announced_octets
         session.commit()
     return refusal
 
@@ -219,6 +231,8 @@ def invalid(session: Conversation, event: events.Invalid) -> Reply:
     if 0 <= limit < session.summary.errors:
         session.summary.reason = "too many invalid commands"
         return replies.TOO_MANY_ERRORS
+    if event.reply.closes:
+        session.summary.reason = f"refused: {event.reply.text}"
     return event.reply
 
 

@@ -1,14 +1,42 @@
-"""The trace field a message gets from us (RFC 5321 4.4, RFC 3848)."""
+"""The trace field a message gets from us (RFC 5321 4.4, RFC 3848, RFC 6531 4.3).
 
+What a client says of itself, and the recipient, are repeated only where they fit the grammar of
+the field to the letter; anything else is left out, so that no parser meets what the RFC does not
+know, and nothing a client chose can end the field. The form is folded: no line comes near the 998
+octets of RFC 5322 2.1.1.
+
+Limits: our own name is repeated as configured, and an administrator may have given it an
+underscore. A recipient whose address only real mail allows (two dots in a row) is not named.
+"""
+
+import ipaddress
 import re
 from collections.abc import Sequence
 from typing import Final
 
 from gwsmtp.base.peer import Peer
 
-_DOMAIN_OR_LITERAL: Final = re.compile(
-    r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,253}[A-Za-z0-9_])?|\[(?:IPv6:)?[0-9A-Fa-f.:]{2,60}\]"
+LONGEST_LINE_OCTETS: Final = 998
+
+_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_DOMAIN: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_ATEXT: Final = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-"
+_QUOTED: Final = r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\[\x20-\x7e])*"'
+_MAILBOX: Final = re.compile(rf"(?:[{_ATEXT}]+(?:\.[{_ATEXT}]+)*|{_QUOTED})@(.+)")
+# RFC 6531 3.3: non-ASCII wherever text is, and U-labels. All that Unicode has of controls and
+# line ends stays out.
+_UTF8: Final = r"\xa1-\u2027\u2030-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff"
+_LABEL_UTF8: Final = rf"[A-Za-z0-9{_UTF8}](?:[A-Za-z0-9{_UTF8}-]*[A-Za-z0-9{_UTF8}])?"
+_DOMAIN_UTF8: Final = re.compile(rf"{_LABEL_UTF8}(?:\.{_LABEL_UTF8})*")
+_QUOTED_UTF8: Final = rf'"(?:[\x20\x21\x23-\x5b\x5d-\x7e{_UTF8}]|\\[\x20-\x7e])*"'
+_MAILBOX_UTF8: Final = re.compile(
+    rf"(?:[{_ATEXT}{_UTF8}]+(?:\.[{_ATEXT}{_UTF8}]+)*|{_QUOTED_UTF8})@(.+)"
 )
+
+_EXTENDED: Final = "ESMTP id "
+_EXTENDED_TLS: Final = "ESMTPS id "
+_INTERNATIONAL: Final = {_EXTENDED: "UTF8SMTP id ", _EXTENDED_TLS: "UTF8SMTPS id "}
+"""RFC 6531 4.3."""
 
 
 def trace_prefix(
@@ -19,18 +47,59 @@ def trace_prefix(
     A HELO name that is neither a domain nor a literal is not repeated into a header: the client's
     address literal stands in its place. ``tls`` is version and cipher, "" in clear.
     """
-    name = helo if _DOMAIN_OR_LITERAL.fullmatch(helo) else peer.literal
-    protocol = "ESMTP" if is_extended else "SMTP"
+    name = domain_or_literal(helo) or peer.literal
+    protocol = _EXTENDED if is_extended else "SMTP id "
     if tls:
         # RFC 3848 has no word for HELO within TLS.
         host_domain = f"{host_domain} ({tls})"
-        protocol = "ESMTPS" if is_extended else protocol
-    return f"Received: from {name} ({peer.literal})\r\n\tby {host_domain} with {protocol} id "
+        protocol = _EXTENDED_TLS if is_extended else protocol
+    return f"Received: from {name} ({peer.literal})\r\n\tby {host_domain} with {protocol}"
 
 
-def received_field(prefix: str, message_id: str, recipients: Sequence[str], date: str) -> bytes:
+def domain_or_literal(helo: str) -> str:
+    """What a client calls itself, where that is a domain or an address literal; else ""."""
+    return helo if _DOMAIN.fullmatch(helo) else _address_literal(helo) or ""
+
+
+def received_field(
+    prefix: str, message_id: str, recipients: Sequence[str], date: str, *, is_utf8: bool = False
+) -> bytes:
     """The whole Received field with its CRLF; names the recipient only where there is one, so
-    that blind copies stay blind (RFC 5321 7.2).
+    that blind copies stay blind (RFC 5321 7.2). ``message_id`` is an Atom.
     """
-    only = f"\r\n\tfor <{recipients[0]}>" if len(recipients) == 1 else ""
-    return f"{prefix}{message_id}{only};\r\n\t{date}\r\n".encode("ascii")
+    if is_utf8:
+        for extended, international in _INTERNATIONAL.items():
+            if prefix.endswith(extended):
+                prefix = prefix.removesuffix(extended) + international
+                break
+    only = _for_clause(recipients[0], is_utf8) if len(recipients) == 1 else ""
+    return f"{prefix}{message_id}{only};\r\n\t{date}\r\n".encode()
+
+
+def _for_clause(recipient: str, is_utf8: bool) -> str:
+    match = (_MAILBOX_UTF8 if is_utf8 else _MAILBOX).fullmatch(recipient)
+    if match is None:
+        return ""
+    domain = match.group(1)
+    is_domain = (_DOMAIN_UTF8 if is_utf8 else _DOMAIN).fullmatch(domain)
+    if not is_domain and _address_literal(domain) != domain:
+        return ""
+    line = f"\tfor <{recipient}>;"
+    if is_utf8 and len(line.encode()) > LONGEST_LINE_OCTETS:
+        return ""
+    return f"\r\n{line[:-1]}"
+
+
+def _address_literal(text: str) -> str | None:
+    """An address literal (RFC 5321 4.1.3) in the one form of its address; None for anything
+    else.
+    """
+    if text[:1] != "[" or text[-1:] != "]" or "%" in text:  # a zone is of no use to others
+        return None
+    address = text[1:-1]
+    try:
+        if address[:5].lower() == "ipv6:":
+            return f"[IPv6:{ipaddress.IPv6Address(address[5:])}]"
+        return f"[{ipaddress.IPv4Address(address)}]"
+    except ValueError:
+        return None

@@ -17,9 +17,10 @@ from gwsmtp.delivery.attempt import Letter
 from gwsmtp.delivery.route import Route
 from gwsmtp.net.offload import OffloadBusy
 from gwsmtp.protocol.events import EndOfData, Mail
+from gwsmtp.protocol.hopcount import HopCounter
 from gwsmtp.scan.outcome import Action, ScanOutcome, ScanRequest
 from gwsmtp.session.services import Services
-from gwsmtp.session.trace import received_field
+from gwsmtp.session.trace import domain_or_literal, received_field
 from gwsmtp.spool.draft import Draft
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,9 @@ LONGEST_LINE_OCTETS: Final = 1 << 20
 HOPELESS_FACTOR: Final = 4
 """A client that sends more than this many times SIZE is cut off (DEFENCE, Always)."""
 
+_BLANKS: Final = frozenset((b" ", b"\t"))
+"""Content that begins with one has no header; put behind our trace field it would go on in that
+(RFC 5322 2.2.3), so an empty line goes between."""
 _NOT_SCANNED: Final = b"X-Gwsmtp-Scan: not scanned\r\n"
 
 
@@ -36,10 +40,13 @@ class Transaction:
     """From MAIL to the reply to the end of data. ``close`` is due whatever happens."""
 
     __slots__ = (
-        "_announced_octets",
+        "_begins_with_blank",
         "_draft",
         "_failure",
+        "_hops",
         "_services",
+        "announced_octets",
+        "begun",
         "event",
         "is_8bit",
         "is_utf8",
@@ -54,6 +61,7 @@ class Transaction:
 
     def __init__(self, services: Services, mail: Mail, event: MessageEnded, trace: str) -> None:
         self._services = services
+        self.begun = services.clock.monotonic()
         self.sender = mail.sender
         self.is_8bit = mail.body == "8BITMIME"
         self.is_utf8 = mail.is_utf8
@@ -65,9 +73,11 @@ class Transaction:
         self.recipients: dict[str, Mailbox] = {}
         self.route: Route | None = None
         self.received_octets = 0
-        self._announced_octets = 0
+        self.announced_octets = 0
+        self._begins_with_blank = False
         self._draft: Draft | None = None
         self._failure: Reply | None = None
+        self._hops = HopCounter()
         event.sender = mail.sender.text
 
     def add(self, mailbox: Mailbox, dsn: str) -> None:
@@ -91,13 +101,13 @@ class Transaction:
 
     def announce(self, octets: int) -> Reply | None:
         """Why a chunk of ``octets`` is not wanted, before it is read; None lets it come."""
-        self._announced_octets += octets
+        self.announced_octets += octets
         limit = self._services.limits.size
-        if limit and self._announced_octets > HOPELESS_FACTOR * limit:
+        if limit and self.announced_octets > HOPELESS_FACTOR * limit:
             self.event.cause = "far more data than SIZE"
             return replies.TOO_MUCH_DATA
-        if limit and self._announced_octets > limit and self._failure is None:
-            self.event.size_bytes = self._announced_octets
+        if limit and self.announced_octets > limit and self._failure is None:
+            self.event.size_bytes = self.announced_octets
             self._fail(replies.MESSAGE_TOO_BIG, "size")
         return self.chunk_error()
 
@@ -112,6 +122,8 @@ class Transaction:
         """Takes content; what already failed is read on to its end and dropped, since only the
         end of data may be answered (RFC 5321 4.1.1.4).
         """
+        if not self.received_octets and content[:1] in _BLANKS:
+            self._begins_with_blank = True
         self.received_octets += len(content)
         if self._failure is not None or self._draft is None:
             return
@@ -121,6 +133,9 @@ class Transaction:
         if limit and self.received_octets > 2 * limit:
             self._fail(replies.MESSAGE_TOO_BIG, "size")
             return
+        hops = self._hops
+        if not hops.is_done:
+            hops.feed(content)
         try:
             self._draft.append(content)
         except (SpoolError, OffloadBusy) as e:
@@ -169,6 +184,8 @@ class Transaction:
             self._failure = replies.DATA_LINE_TOO_LONG
         elif end.bare_newlines and self._services.reject_bare_newline:
             self._failure = replies.BARE_NEWLINE_IN_DATA
+        elif self._hops.is_loop and self._failure is None:
+            self._fail(replies.MAIL_LOOP, "loop")
         if self._failure is None and self._draft is not None:
             try:
                 self._draft.finish()
@@ -185,10 +202,13 @@ class Transaction:
         event, services = self.event, self._services
         received = received_field(
             self.trace,
-            f"{event.session_id}.{event.number}",
+            f"{event.session_id}-{event.number}",
             event.recipients,
             services.clock.rfc5322(),
+            is_utf8=self.is_utf8,
         )
+        if self._begins_with_blank:
+            received += b"\r\n"
         try:
             outcome = self._scan(received, peer_port)
         except ScanUnavailable as e:
@@ -255,7 +275,17 @@ class Transaction:
         if draft is None or route is None:
             event.outcome = "deferred"
             return replies.DELIVERY_UNAVAILABLE
-        letter = Letter(event.sender, event.recipients, prefix, draft, is_8bit=self.is_8bit)
+        letter = Letter(
+            event.sender,
+            event.recipients,
+            prefix,
+            draft,
+            is_8bit=self.is_8bit,
+            is_utf8=self.is_utf8,
+            mail_dsn=self.mail_dsn,
+            rcpt_dsn=self.rcpt_dsn,
+            helo_name=domain_or_literal(event.helo) if services.forwards_helo else "",
+        )
         before = services.clock.monotonic()
         patience_s = services.inline_patience_s - (before - started)
         result = services.delivery.deliver(route, letter, patience_s, is_client_gone)

@@ -7,8 +7,9 @@ the script's delays, and for the thread pool that files messages. It shares no c
 Only CRLF.CRLF ends a message and only CRLF a command; everything else is content or an error.
 Replies to a pipelined group leave in one write.
 
-Limits: addresses are taken as they come between angle brackets; no TLS, AUTH, BDAT or DSN; 20
-errors of form end a session. RFC 5321, RFC 2920, RFC 1870, RFC 6152, RFC 2034.
+Limits: addresses are taken as they come between angle brackets; no TLS, AUTH or BDAT; DSN is
+offered and its parameters noted, yet nothing is ever reported; 20 errors of form end a session.
+RFC 5321, RFC 2920, RFC 1870, RFC 6152, RFC 2034, RFC 6531, RFC 3461.
 """
 
 import hashlib
@@ -28,11 +29,16 @@ from gwsmtp.trial.channel import IDLE_TIMEOUT_S, Channel
 from gwsmtp.trial.journal import Journal
 from gwsmtp.trial.maildir import Maildir
 from gwsmtp.trial.mischief import Ended
+from gwsmtp.trial.parameters import (
+    MAX_MESSAGE_OCTETS,
+    has_smtputf8,
+    mail_refusal,
+    rcpt_refusal,
+)
 from gwsmtp.trial.script import Action, Kind, Script, Stage
 
 log = logging.getLogger(__name__)
 
-MAX_MESSAGE_OCTETS = 64 * 1024 * 1024
 MAX_OCTETS_IN_MEMORY = 512 * 1024 * 1024  # of all messages on their way in
 MAX_RECIPIENTS = 1000
 MAX_ERRORS = 20
@@ -74,6 +80,7 @@ class Conversation:
         self._has_helo = False
         self._sender: str | None = None
         self._recipients: list[str] = []
+        self._parameters: list[str] = []  # of MAIL, then of each RCPT
         self.is_filing = False
         self._commands: dict[str, Callable[[str], None]] = {
             "EHLO": self._ehlo,
@@ -141,7 +148,8 @@ class Conversation:
             command(argument.strip())
 
     def _ehlo(self, argument: str) -> None:
-        keywords = ("PIPELINING", f"SIZE {MAX_MESSAGE_OCTETS}", "8BITMIME", "ENHANCEDSTATUSCODES")
+        size = f"SIZE {MAX_MESSAGE_OCTETS}"
+        keywords = ("PIPELINING", size, "8BITMIME", "ENHANCEDSTATUSCODES", "SMTPUTF8", "DSN")
         self._greet(Stage.EHLO, argument, replies.ehlo(self._shared.host_domain, keywords))
 
     def _helo(self, argument: str) -> None:
@@ -164,10 +172,11 @@ class Conversation:
             self._refuse(replies.SENDER_ALREADY_GIVEN)
         elif found is None:
             self._refuse(replies.BAD_SENDER)
-        elif refusal := _bad_parameter(found[2] or ""):
+        elif refusal := mail_refusal(found[1], found[2] or ""):
             self._refuse(refusal)
         elif self._answer(Stage.MAIL, replies.SENDER_OK, found[1]):
             self._sender = found[1]
+            self._parameters = [found[2] or ""]
 
     def _rcpt(self, argument: str) -> None:
         found = _PATH.fullmatch(argument[3:].lstrip()) if argument[:3].upper() == "TO:" else None
@@ -175,12 +184,15 @@ class Conversation:
             self._refuse(replies.NEED_MAIL)
         elif found is None or not found[1]:
             self._refuse(replies.BAD_RECIPIENT)
-        elif found[2]:
-            self._refuse(replies.UNKNOWN_PARAMETER)
+        elif refusal := rcpt_refusal(
+            found[1], found[2] or "", is_utf8=has_smtputf8(self._parameters[0])
+        ):
+            self._refuse(refusal)
         elif len(self._recipients) >= MAX_RECIPIENTS:
             self._say(replies.TOO_MANY_RECIPIENTS)
         elif self._answer(Stage.RCPT, replies.RECIPIENT_OK, found[1]):
             self._recipients.append(found[1])
+            self._parameters.append(found[2] or "")
 
     def _data(self, argument: str) -> None:
         if argument:
@@ -264,7 +276,12 @@ class Conversation:
         else:
             digest = _digest(content)
         self._journal(
-            "message", sha256=digest, size=len(content), sender=sender, recipients=recipients
+            "message",
+            sha256=digest,
+            size=len(content),
+            sender=sender,
+            recipients=recipients,
+            parameters=self._parameters,
         )
         before = self._ask(Stage.END, *self._envelope())
         if before is not None:
@@ -312,7 +329,7 @@ class Conversation:
         self._perform(action, usual)
         if stage is Stage.DATA and action.wire:
             return action.wire.startswith(b"354")
-        return action.is_positive
+        return action.is_positive or (action.kind is Kind.RAW and action.wire[:1] == b"2")
 
     def _act_unasked(self, stage: Stage) -> None:
         action = self._ask(stage, *self._envelope())
@@ -343,7 +360,7 @@ class Conversation:
                 raise self._channel.finish("421")
         else:
             self._channel.flush()
-            if action.kind in (Kind.FLOOD, Kind.DRIP):
+            if action.kind in (Kind.FLOOD, Kind.LINE, Kind.DRIP):
                 self._journal("reply", line=_shown(wire))
             mischief.perform(action.kind, self._channel.sock, wire)
 
@@ -367,26 +384,10 @@ class Conversation:
     def _forget(self) -> None:
         self._sender = None
         self._recipients = []
+        self._parameters = []
 
     def _journal(self, event: str, **values: str | int | list[str]) -> None:
         self._shared.journal.add(self._number, event, **values)
-
-
-def _bad_parameter(text: str) -> Reply | None:
-    """What is wrong with the parameters of MAIL, if anything is."""
-    for parameter in text.split():
-        keyword, _, value = parameter.upper().partition("=")
-        if keyword == "SIZE":
-            if not re.fullmatch("[0-9]{1,20}", value):
-                return replies.BAD_PARAMETER
-            if int(value) > MAX_MESSAGE_OCTETS:
-                return replies.MESSAGE_TOO_BIG
-        elif keyword == "BODY":
-            if value not in ("7BIT", "8BITMIME"):
-                return replies.BAD_PARAMETER
-        else:
-            return replies.UNKNOWN_PARAMETER
-    return None
 
 
 def _digest(content: bytes) -> str:

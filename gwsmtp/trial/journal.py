@@ -8,7 +8,8 @@ Every line has ``session`` (counted from 1), ``at`` (seconds of the monotonic cl
 | command   | ``line``                                                                            |
 | reply     | ``line``: what was sent, lines joined by ``\\n``; of a flood only the first          |
 | action    | ``stage``, ``does``: a rule of the script acted                                     |
-| message   | the final dot has come: ``sha256``, ``size``, ``sender``, ``recipients``            |
+| message   | the final dot has come: ``sha256``, ``size``, ``sender``, ``recipients``,           |
+|           | ``parameters``: those of MAIL, then of each RCPT, as they came                      |
 | filed     | ``file``: the message's name in the Maildir's ``new``                               |
 | closed    | ``reason``; ``phase``: greeting, commands or body; ``octets``: payload without dot   |
 | script    | ``problem``: the script file cannot be used                                         |

@@ -44,7 +44,9 @@ def perform(kind: Kind, sock: socket.socket, reply: bytes) -> None:
         case Kind.GARBAGE:
             sock.sendall(GARBAGE)
         case Kind.FLOOD:
-            _flood(sock, reply[:3])
+            _flood(sock, b"", reply[:3] + b"-" + b"flood " * 12 + b"\r\n")
+        case Kind.LINE:
+            _flood(sock, reply[:3] + b" ", b"endless ")
         case Kind.DRIP:
             for octet in reply:
                 sock.sendall(bytes((octet,)))
@@ -92,9 +94,9 @@ def _hang(sock: socket.socket) -> None:
     raise Ended("script: hang")
 
 
-def _flood(sock: socket.socket, code: bytes) -> None:
-    line = code + b"-" + b"flood " * 12 + b"\r\n"
-    chunk = line * (65536 // len(line))
+def _flood(sock: socket.socket, first: bytes, again: bytes) -> None:
+    sock.sendall(first)
+    chunk = again * (65536 // len(again))
     for _ in range(FLOOD_OCTETS // len(chunk)):
         sock.sendall(chunk)
         gevent.sleep(0)  # a client that reads fast must not stop the other sessions

@@ -29,6 +29,7 @@ STAGE is the moment, GLOB narrows it (shell wildcards, case ignored), COUNT says
 | `reset`                | the connection is reset (RST), no reply                               |
 | `garbage`              | 512 octets that are no reply, then the session goes on                |
 | `flood`                | lines of a reply without end: 64 MiB of them, then `close`            |
+| `line`                 | one line of a reply without end: 64 MiB of it, then `close`           |
 | `drip [REPLY]`         | the reply (else the usual one), one octet every 100 ms                |
 | `delay SECONDS [ACTION]` | waits, then ACTION (else the usual reply)                           |
 
@@ -43,8 +44,9 @@ Rules are asked in order and the first that acts ends the search; a rule counts 
 asked and its GLOB matched, over all connections. So `end#1=close`, `end#1=451 4.3.0 later` closes
 the first time, defers the second, and files from the third on. A message is not filed when a rule
 of `end` does anything but a 2xx reply, `ok`, or these after a delay or as a drip. A refused MAIL or
-RCPT (a reply that is not 2xx) leaves no sender or recipient behind. Lines that are empty or begin
-with `#` are comments.
+RCPT (a reply that is not 2xx) leaves no sender or recipient behind. Elsewhere than at `end`, a
+`raw` that begins with a 2 grants what was asked for. Lines that are empty or begin with `#` are
+comments.
 
 Examples: `rcpt:unknown*=550 5.1.1 unknown` · `end=451 4.3.0 later` · `end#1=close` ·
 `filed#1=reset` (filed, yet the answer is lost) · `ehlo=502 5.5.1 no` · `data=delay 3 close`.
@@ -91,6 +93,7 @@ class Kind(StrEnum):
     RESET = "reset"
     GARBAGE = "garbage"
     FLOOD = "flood"
+    LINE = "line"
     DRIP = "drip"
 
 
@@ -221,7 +224,10 @@ _ESCAPED = {"r": "\r", "n": "\n", "t": "\t", "\\": "\\"}
 _WITHOUT_GLOB = frozenset({Stage.GREETING, Stage.RSET, Stage.NOOP, Stage.QUIT})
 _BARE_KINDS = {
     kind.value: kind
-    for kind in (Kind.OK, Kind.HANG, Kind.CLOSE, Kind.RESET, Kind.GARBAGE, Kind.FLOOD)
+    for kind in (
+        *(Kind.OK, Kind.HANG, Kind.CLOSE, Kind.RESET),
+        *(Kind.GARBAGE, Kind.FLOOD, Kind.LINE),
+    )
 }
 
 

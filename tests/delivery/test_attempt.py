@@ -1,5 +1,6 @@
 """In line to one next hop: what the host says at each stage, and what becomes of it."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -265,3 +266,52 @@ def test_a_host_that_grants_data_with_anything_but_354_is_dropped(
         assert "QUIT" not in next_hop.said()
         assert sender.send(next_hop.host).outcome is Outcome.DELIVERED
         assert len(next_hop.journal("connected")) == 2
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "rule",
+    [
+        r"end=raw 250",
+        r"end=raw 250-half\r\n",
+        f"end=drip 250 {'x' * 60}",
+        r"filed=raw 250",
+        f"filed=drip 250 {'x' * 60}",
+        "filed=hang",
+    ],
+)
+def test_a_last_word_without_end_is_waited_for_as_long_as_is_set(
+    tmp_path: Path, sender: Sender, rule: str
+) -> None:
+    """The dot has gone: no other host and no second time."""
+    with hop(tmp_path, rule) as next_hop, hop(make(tmp_path / "second")) as second:
+        began = time.monotonic()
+        result = sender.send(next_hop.host, second.host)
+        assert 2.5 < time.monotonic() - began < 6
+        assert (result.outcome, str(result.reply)[:9]) == (Outcome.DEFERRED, "451 4.4.2")
+        assert (dots(next_hop), dots(second)) == (1, 0)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("rule", ["rcpt=delay 0.3", "rcpt=drip 250"])
+@pytest.mark.parametrize("mode", ["ehlo=ok", "ehlo=502 5.5.1 no"])
+def test_a_host_that_drips_every_reply_cannot_outlive_patience(
+    tmp_path: Path, sender: Sender, rule: str, mode: str
+) -> None:
+    """Each reply alone is in time."""
+    with hop(tmp_path, mode, rule) as next_hop:
+        began = time.monotonic()
+        many = tuple(f"u{number}@example.test" for number in range(20))
+        result = sender.send(next_hop.host, to=many, patience_s=1)
+        assert time.monotonic() - began < 2.5
+        assert (result.outcome, str(result.reply)[:9]) == (Outcome.DEFERRED, "451 4.3.0")
+        assert dots(next_hop) == 0
+
+
+@pytest.mark.parametrize("more", ["250 2.0.0 more", "354 go on"])
+def test_a_reply_too_many_is_noticed_before_data(tmp_path: Path, sender: Sender, more: str) -> None:
+    with hop(tmp_path, rf"rcpt#2=raw 250 ok\r\n{more}\r\n") as next_hop:
+        result = sender.send(next_hop.host, to=("a@x.test", "b@x.test"))
+        assert result.outcome is Outcome.DEFERRED
+        assert "unasked" in result.cause
+        assert "DATA" not in next_hop.said()

@@ -197,3 +197,40 @@ def test_rules_that_ask_nobody(verifier: RecipientVerifier) -> None:
 )
 def test_what_means_unknown(reply: HopReply, expected: bool) -> None:
     assert is_unknown(reply) is expected
+
+
+NO_UTF8 = r"ehlo=250-h\n250 PIPELINING"
+UMLAUTS = [box("\u00fc"), box("a"), box("unknown\u00fc"), box("unknown")]
+
+
+def test_a_group_with_addresses_that_are_not_ascii(
+    tmp_path: Path, verifier: RecipientVerifier
+) -> None:
+    with hop(tmp_path, "rcpt:unknown*=550 5.1.1 no") as next_hop:
+        here = domain(next_hop.host)
+        assert verifier.ask(here, UMLAUTS[0], UMLAUTS[1:]) is replies.RECIPIENT_OK
+        assert [verifier.cached(here, one) for one in UMLAUTS] == [
+            *(replies.RECIPIENT_OK, replies.RECIPIENT_OK),
+            *(replies.UNKNOWN_MAILBOX, replies.UNKNOWN_MAILBOX),
+        ]
+        assert "MAIL FROM:<> SMTPUTF8" in next_hop.said()
+        assert len(next_hop.journal("connected")) == 1
+        assert verifier.ask(here, box("b")) is replies.RECIPIENT_OK
+        assert next_hop.said()[-2:] == ["MAIL FROM:<>", "RCPT TO:<b@example.test>"]
+
+
+@pytest.mark.parametrize("rule", [NO_UTF8, "ehlo=502 5.5.1 no"])
+def test_a_host_without_smtputf8_is_asked_for_ascii_only(
+    tmp_path: Path, verifier: RecipientVerifier, rule: str
+) -> None:
+    with hop(tmp_path, rule, "rcpt:unknown*=550 5.1.1 no") as next_hop:
+        here = domain(next_hop.host)
+        assert verifier.ask(here, UMLAUTS[0]) is replies.NON_ASCII_ADDRESS
+        assert not any(line.startswith("MAIL") for line in next_hop.said())
+        for _ in range(2):
+            assert verifier.ask(here, UMLAUTS[0], UMLAUTS[1:]) is replies.NON_ASCII_ADDRESS
+            assert [verifier.cached(here, one) for one in UMLAUTS] == [
+                *(None, replies.RECIPIENT_OK, None, replies.UNKNOWN_MAILBOX)
+            ]
+        assert sum(line == "MAIL FROM:<>" for line in next_hop.said()) == 1
+        assert all(line.isascii() for line in next_hop.said())

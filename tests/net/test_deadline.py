@@ -4,7 +4,8 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from gwsmtp.base.errors import PeerTimeout
+from gwsmtp.base.clock import monotonic
+from gwsmtp.base.errors import GatewayError, PeerTimeout
 from gwsmtp.net.deadline import Deadline
 
 
@@ -83,4 +84,86 @@ def test_interrupt_reaches_the_armed_wait_only() -> None:
     assert greenlet.get(timeout=5) == "drain"
     deadline.interrupt(ValueError("nobody waits"))
     gevent.sleep(0)
+    deadline.close()
+
+
+class Enough(GatewayError):
+    """What a watch throws here."""
+
+
+def test_a_watch_is_asked_when_its_time_comes_however_often_the_wait_is_armed_anew() -> None:
+    deadline = Deadline()
+    asked: list[float] = []
+
+    def look() -> float | GatewayError:
+        asked.append(monotonic())
+        return Enough("third") if len(asked) == 3 else 0.05
+
+    begun = monotonic()
+    deadline.watch(0.05, look)
+    with pytest.raises(Enough, match="third"):
+        while monotonic() - begun < 10:
+            deadline.arm(30, "never")
+            gevent.sleep(0.01)
+            deadline.disarm()
+    assert len(asked) == 3
+    assert all(at - begun > 0.045 * n for n, at in enumerate(asked, 1))
+    deadline.close()
+
+
+def test_a_watch_asks_only_while_armed_and_makes_up_for_it() -> None:
+    deadline = Deadline()
+    asked: list[float] = []
+
+    def look() -> float:
+        asked.append(monotonic())
+        return 30
+
+    deadline.arm(30, "x")
+    deadline.watch(0.02, look)
+    deadline.disarm()
+    gevent.sleep(0.06)
+    assert asked == []
+    assert waits(deadline, 0.05, "after it") == "after it"
+    assert len(asked) == 1
+    deadline.close()
+
+
+def test_a_later_watch_does_not_put_off_an_earlier_one() -> None:
+    deadline = Deadline()
+    deadline.watch(0.02, lambda: Enough("early"))
+    deadline.watch(30, lambda: Enough("early"))
+    with pytest.raises(Enough):
+        waits(deadline, 10, "x")
+    deadline.close()
+
+
+def test_after_its_error_and_after_unwatch_nothing_is_asked() -> None:
+    deadline = Deadline()
+    deadline.watch(0.01, lambda: Enough("once"))
+    with pytest.raises(Enough):
+        waits(deadline, 10, "x")
+    assert waits(deadline, 0.05, "y") == "y"
+    deadline.watch(0.01, lambda: Enough("never"))
+    deadline.unwatch()
+    assert waits(deadline, 0.05, "z") == "z"
+    deadline.close()
+
+
+def test_setting_the_wall_clock_ends_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop's ``now`` is the wall clock's: nothing may be measured by it."""
+
+    class Jumping:
+        def __init__(self) -> None:
+            self._loop = gevent.get_hub().loop
+
+        def now(self) -> float:
+            raise AssertionError("the wall clock was asked")
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._loop, name)
+
+    deadline = Deadline()
+    monkeypatch.setattr(deadline, "_loop", Jumping())
+    assert waits(deadline, 0.02, "command") == "command"
     deadline.close()

@@ -5,7 +5,6 @@ Every case ends with a message that must pass: nothing a next hop does may last.
 sender of its own, by which the next hop's journal is read: ``message`` means it has seen the dot.
 """
 
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -13,87 +12,34 @@ from pathlib import Path
 
 import pytest
 
+from tests.process.line import (
+    FRESH,
+    IN_DOUBT,
+    LARGE,
+    NOT_NOW,
+    SMALL,
+    Line,
+    one_folder,
+    running_line,
+    shown,
+)
 from tests.support.eventlog import events
-from tests.support.gateway import Gateway, open_folder
-from tests.support.nexthop import NextHop
-from tests.support.rawclient import RawClient, RawReply
+from tests.support.rawclient import RawClient
 from tests.support.wait import wait_for
 
 pytestmark = pytest.mark.full
 
-SMALL = b"Subject: small\r\n\r\nhello\r\n"
-LARGE = b"Subject: large\r\n\r\n" + (b"x" * 1022 + b"\r\n") * 16_000
-NOT_NOW = "451 4.3.0"
-IN_DOUBT = "451 4.4.2"
-SETTINGS = {
-    "protocol": {
-        "server_connection_timeout": 1,
-        "server_protocol_timeout": 1,
-        "server_data_timeout": 1,
-    },
-    "workers": {"count": 1},
-}
-FRESH = "rset=close"
-"""Makes the gateway give up its pooled connection and open a new one."""
-
-
-class Line:
-    """A gateway with one worker, its next hop, and a new sender for every message."""
-
-    def __init__(self, gateway: Gateway, hop: NextHop) -> None:
-        self.gateway = gateway
-        self.hop = hop
-        self._numbers = count(1)
-
-    def sender(self) -> str:
-        return f"s{next(self._numbers)}@client.example"
-
-    def send(self, sender: str, content: bytes = SMALL, *to: str) -> str:
-        """The reply to the end of data."""
-        with RawClient(self.gateway.address) as client:
-            client.greet()
-            reply = client.send_message(sender, to or ["user@example.test"], content)
-            assert client.quit().code == 221
-        return shown(reply)
-
-    def dots(self, sender: str) -> int:
-        """How often the next hop has seen the final dot of ``sender``'s message."""
-        return sum(entry.get("sender") == sender for entry in self.hop.entries("message"))
-
-    def filed(self, sender: str) -> int:
-        """How often the next hop has taken responsibility for it."""
-        has_it: dict[int, bool] = {}  # by the next hop's session: whose dot was the last one
-        filed = 0
-        for entry in self.hop.entries():
-            if entry["event"] == "message":
-                has_it[entry["session"]] = entry["sender"] == sender
-            elif entry["event"] == "filed":
-                filed += has_it[entry["session"]]
-        return filed
-
-    def recover(self) -> None:
-        """The next hop behaves again, and the next message passes at once."""
-        self.hop.misbehave()
-        sender = self.sender()
-        assert self.send(sender).startswith("250 "), self.gateway.log_tail()
-        assert (self.dots(sender), self.filed(sender)) == (1, 1)
-
-
-def shown(reply: RawReply) -> str:
-    return reply.raw.decode().rstrip("\r\n")
-
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    path = open_folder()
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
+    with one_folder() as path:
+        yield path
 
 
 @pytest.fixture(scope="module")
 def whole_line(folder: Path) -> Iterator[Line]:
-    with NextHop(folder) as hop, Gateway(folder, hop.address, SETTINGS) as gateway:
-        yield Line(gateway, hop)
+    with running_line(folder) as one:
+        yield one
 
 
 @pytest.fixture

@@ -156,11 +156,27 @@ def test_contents_at_the_edges(passage: Passage) -> None:
         "lines-998-to-1001": header + b"".join(b"x" * n + b"\r\n" for n in range(996, 1000)),
         "one-line-of-1-MB": header + b"x" * 1_000_000 + b"\r\n",
         "one-line-of-1-MB-without-header": b"x" * 1_000_000 + b"\r\n",
+        "one-line-of-1-MiB": header + b"y" * (1 << 20) + b"\r\n",
+        "only-one-line-of-1-MiB": b"z" * (1 << 20) + b"\r\n",
+        "lines-of-1-MiB": header + (b"." * (1 << 20) + b"\r\n") * 3,
         "20000-lines": header + b"".join(b"line %d\r\n" % n for n in range(20_000)),
         "20000-lines-of-a-dot": header + b".\r\n" * 20_000,
         "trace-of-others": b"Received: from a by b\r\n\tfor c; today\r\nReceived: older\r\n\r\n",
     }
     passage.send_all((f"{name}@client.example", content) for name, content in contents.items())
+
+
+@pytest.mark.parametrize("before", [b"", b"Subject: long\r\n\r\n", b"x" * 70_000 + b"\r\n"])
+def test_a_line_beyond_a_mebibyte_is_refused_and_nothing_of_it_arrives(
+    passage: Passage, before: bytes
+) -> None:
+    content = before + b"x" * ((1 << 20) + 1) + b"\r\nafter\r\n"
+    with passage.client() as client:
+        reply = client.send_message("long@client.example", RECIPIENTS, content)
+        assert reply.raw.startswith(b"554 5.6.0 ")
+        assert client.send_message("next@client.example", RECIPIENTS, b"x\r\n").code == 250
+        client.quit()
+    assert list(passage.sink.by_sender()) == ["next@client.example"]
 
 
 def test_39_megabytes(passage: Passage) -> None:

@@ -155,6 +155,11 @@ def test_a_group_is_asked_as_one(client: RawClient, next_hop: NextHop) -> None:
         ("reset", "451 4.4.3"),
         ("garbage", "451 4.4.3"),
         ("flood", "451 4.4.3"),
+        ("line", "451 4.4.3"),
+        (f"drip 250 {'x' * 60}", "451 4.4.3"),
+        ("raw 250-half\\r\\n", "451 4.4.3"),
+        ("250-2.1.5 two\\n250 2.1.5 lines", "250 2.1.5 "),
+        ("raw 250 yes\\r\\n550 5.1.1 no\\r\\n", "250 2.1.5 "),
     ],
 )
 def test_what_a_call_out_hears(client: RawClient, next_hop: NextHop, rule: str, heard: str) -> None:

@@ -51,6 +51,8 @@ def test_reverse_path(argument: str, text: str, domain: str, parameters: str) ->
         "FROM:<a@b.\xad>",
         "FROM:<" + "\xe4" * 130 + "@b.test>",
         "FROM:<a@[b]>",
+        "FROM:<\xe4@[b]>",
+        "FROM:<\xe4@[b><c]>",
         "FROM:<a@[300.0.2.1]>",
         "FROM:<a@[IPv6:fe80::1%eth0]>",
         "FROM:<a@[IPv6:192.0.2.1]>",
@@ -69,7 +71,9 @@ def test_bare_postmaster_is_a_recipient_without_domain() -> None:
     assert (parsed[0].local, parsed[0].domain) == ("PostMaster", "")
 
 
-@pytest.mark.parametrize("argument", ["TO:<>", "TO:<a>", "FROM:<a@b.test>", "TO:<a@b.test"])
+@pytest.mark.parametrize(
+    "argument", ["TO:<>", "TO:<a>", "FROM:<a@b.test>", "TO:<a@b.test", "TO:<po\u017ftmaster>"]
+)
 def test_bad_forward_path(argument: str) -> None:
     assert abnf.parse_forward_path(argument) is None
 
@@ -112,7 +116,22 @@ def test_parameters() -> None:
     assert abnf.parse_parameters("") == {}
 
 
-@pytest.mark.parametrize("text", ["SIZE=1 size=2", "=1", "SIZE=", "SI_ZE=1", "A=b=c", "A=\x80"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SIZE=1 size=2",
+        "=1",
+        "SIZE=",
+        "SI_ZE=1",
+        "A=b=c",
+        "A=\x80",
+        "A\tB",
+        "A=1\x1cB",
+        "A=1\xa0B",
+        "A\x0bB",
+        "A\u2028B",
+    ],
+)
 def test_bad_parameters(text: str) -> None:
     assert abnf.parse_parameters(text) is None
 

@@ -10,6 +10,7 @@ from gwsmtp.base import replies
 from gwsmtp.base.errors import LocalProtocolError
 from gwsmtp.base.reply import Reply
 from gwsmtp.protocol import events
+from gwsmtp.protocol.commands import parse_command
 from gwsmtp.protocol.extensions import Offer
 from gwsmtp.protocol.server import ServerProtocol
 from gwsmtp.protocol.state import State
@@ -97,6 +98,14 @@ def test_endless_line_is_refused_once_and_dropped_to_its_end() -> None:
     assert server.send(b"A" * 100_000) == b""
     assert server.send(b"NOOP\r") == b""
     assert server.send(b"\nNOOP\r\n") == replies.NOOP.wire
+
+
+def test_a_line_both_too_long_and_bare_is_too_long_however_it_is_cut() -> None:
+    line = b"A" * 600 + b"\n"
+    for cut in (1, 550, 566, 600, 601):
+        server = greeted()
+        said = server.send(line[:cut]) + server.send(line[cut:] + b"\r\nNOOP\r\n")
+        assert said == replies.LINE_TOO_LONG.wire + replies.NOOP.wire
 
 
 def test_bare_lf_is_reported_at_once_and_its_line_goes_on_to_crlf() -> None:
@@ -241,10 +250,20 @@ def test_what_ends_a_refused_run_of_chunks(command: bytes) -> None:
     assert server.messages == [b"z"]  # nothing of the lost one
 
 
-def test_a_chunk_out_of_place_that_nobody_can_wait_for_closes() -> None:
+def test_a_chunk_that_nobody_can_wait_for_closes() -> None:
     server = greeted()
     assert server.send(b"BDAT 160000001\r\n") == replies.TOO_MUCH_DATA.wire
     assert server.is_closed
+    server = Small()
+    server.envelope()
+    assert server.send(b"BDAT 160000001\r\n") == replies.TOO_MUCH_DATA.wire
+
+
+@pytest.mark.parametrize("size_limit", [0, -1])
+def test_without_a_size_limit_only_chunks_out_of_place_are_bounded(size_limit: int) -> None:
+    for state, is_bounded in ((State.READY, True), (State.FAILED, True), (State.RCPT, False)):
+        event = parse_command(b"BDAT 1073741825 LAST", state, Offer(size_limit), False)
+        assert isinstance(event, events.Invalid if is_bounded else events.Bdat)
 
 
 @pytest.mark.parametrize(
@@ -254,6 +273,23 @@ def test_a_size_that_cannot_be_read_closes(argument: bytes) -> None:
     server = Small()
     server.envelope()
     assert server.send(b"BDAT " + argument + b"\r\nQUIT\r\n") == replies.BDAT_UNREADABLE.wire
+    assert server.is_closed
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"BDAT\t6\r\n", b"BDAT6 LAST\r\n", b"bdat\0 6\r\n", b"BDAT 6 LAST\xff\r\n"),
+        *(b"BDAT 6\xc2\xa0LAST\r\n", b"BDAT 6 LAST\n", b"BDAT 6\rLAST\r\n", b"Bdat 6\r\r\n"),
+        *(b"BDAT " + b"0" * 600 + b"6 LAST\r\n", b"BDAT " + b"0" * 505 + b"6\r\n"),
+    ],
+)
+def test_a_bdat_that_is_spoiled_closes_as_one_without_a_size(line: bytes) -> None:
+    """Its octets are not known to be any, and must not become commands."""
+    server = Small()
+    server.envelope()
+    said = server.send(line + b"RSET\r\nMAIL FROM:<evil@client.example>\r\n")
+    assert said == replies.BDAT_UNREADABLE.wire
     assert server.is_closed
 
 

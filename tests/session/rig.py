@@ -108,6 +108,7 @@ class Rig:
         self.starttls = StartTls.OFF
         self.tls: TlsService | None = None
         self.implicit_tls = False
+        self.forwards_helo = False
         self.spool = folder
         self.messages: list[MessageEnded] = []
         self.ended: list[SessionEnded] = []
@@ -168,6 +169,7 @@ class Rig:
             helo=replies.helo("gw.example.test"),
             ehlo=replies.ehlo("gw.example.test", offer.keywords()),
             offer=offer,
+            forwards_helo=self.forwards_helo,
             postmaster=self.postmaster,
             limits=self.limits,
             timeouts=self.timeouts,

@@ -71,3 +71,31 @@ def test_without_one_set_it_is_the_mailbox_of_our_own_domain(house: Rig) -> None
 def test_a_quoted_local_part_is_the_same_mailbox_as_the_plain_one(house: Rig) -> None:
     sent_to(house.greeted(), '"a"@example.test', "a@example.test", '"a b"@example.test')
     assert house.messages[0].recipients == ('"a"@example.test', '"a b"@example.test')
+
+
+def test_next_hops_are_greeted_by_our_own_name_or_the_clients(house: Rig, next_hop: Hop) -> None:
+    sent_to(house.greeted(), "a@example.test")
+    house.forwards_helo = True
+    for name in ("one.test", "[192.0.2.1]", "one.test", "no_name"):
+        client = house.connect()
+        client.reply()
+        client.ask(f"EHLO {name}\r\n".encode())
+        sent_to(client, "a@example.test")
+    greetings = [line for line in next_hop.said() if line.startswith("EHLO")]
+    own = greetings[0]
+    assert greetings == [own, "EHLO one.test", "EHLO [192.0.2.1]", "EHLO one.test", own]
+
+
+def test_smtputf8_and_dsn_parameters_reach_the_next_hop(house: Rig, next_hop: Hop) -> None:
+    house.dsn = True
+    client = house.greeted()
+    client.ask("MAIL FROM:<ä@client.test> SMTPUTF8 RET=HDRS ENVID=x+2By\r\n".encode())
+    client.ask("RCPT TO:<ö@example.test> NOTIFY=NEVER ORCPT=rfc822;o@example.test\r\n".encode())
+    client.ask(b"DATA\r\n")
+    assert client.ask(b"x\r\n.\r\n").startswith("250")
+    mail, rcpt = [line for line in next_hop.said() if line[:4] in ("MAIL", "RCPT")]
+    assert mail.startswith("MAIL FROM:<ä@client.test> ")
+    assert {"SMTPUTF8", "RET=HDRS", "ENVID=x+2By"} <= set(mail.split())
+    assert rcpt == "RCPT TO:<ö@example.test> NOTIFY=NEVER ORCPT=rfc822;o@example.test"
+    assert b"with UTF8SMTP id" in next_hop.filed()[0]
+    assert "\tfor <ö@example.test>;".encode() in next_hop.filed()[0]

@@ -79,8 +79,21 @@ def test_a_chunk_that_would_be_far_over_the_limit_is_not_read(house: Rig) -> Non
     client = begun(house)
     assert client.ask(b"BDAT 41\r\n") == str(replies.TOO_MUCH_DATA)
     assert client.reply() == ""
-    assert house.wait_ended().reason == "far more data than SIZE"
-    assert house.messages[0].outcome == "lost"
+    assert house.wait_ended().reason == f"refused: {replies.TOO_MUCH_DATA.text}"
+    assert house.messages == []
+
+
+def test_chunks_behind_a_refused_one_are_far_too_much_some_time(house: Rig) -> None:
+    house.limits = SessionLimits(10, 10, -1)
+    client = begun(house)
+    chunk = b"BDAT 9\r\n123456789"
+    said = [client.ask(chunk) for _ in range(5)]
+    assert said == [
+        str(replies.CHUNK_OK),
+        str(replies.MESSAGE_TOO_BIG),
+        *[str(replies.CHUNK_LOST)] * 2,
+        str(replies.TOO_MUCH_DATA),
+    ]
 
 
 def test_rset_between_chunks_drops_what_came(house: Rig, next_hop: Hop) -> None:

@@ -39,7 +39,7 @@ def test_a_message_is_traced_scanned_delivered_and_answered(house: Rig, next_hop
     assert content == b": x\r\n\r\nhi\r\n"
     assert trace.startswith(
         b"Received: from client.test ([127.0.0.1])\r\n\tby gw.example.test with ESMTP id "
-        + f"{sid}.1".encode()
+        + f"{sid}-1".encode()
         + b"\r\n\tfor <a@example.test>;\r\n\t"
     )
     message = house.messages[0]
@@ -62,6 +62,16 @@ def test_the_helo_name_is_not_repeated_into_a_header_when_it_is_no_domain(
     assert next_hop.filed()[0].startswith(b"Received: from [127.0.0.1] ([127.0.0.1])\r\n")
     assert b"with SMTP id" in next_hop.filed()[0]
     client.close()
+
+
+@pytest.mark.parametrize("first", [b" ", b"\t", b"\0", b"\rx"])
+def test_content_never_goes_on_in_our_trace_field(house: Rig, next_hop: Hop, first: bytes) -> None:
+    client = house.greeted()
+    assert client.message(first + b"by evil.test; forged\r\n").startswith("250")
+    header, _, content = next_hop.filed()[0].partition(b"\r\n\r\n")
+    assert header.startswith(b"Received: ")
+    assert b"evil" not in header
+    assert content.endswith(b"by evil.test; forged\r\n")
 
 
 def test_several_recipients_are_not_named_in_the_trace(house: Rig, next_hop: Hop) -> None:

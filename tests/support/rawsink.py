@@ -8,6 +8,7 @@ Limits: no size limit, everything stays in memory; replies are fixed; pipelined 
 answered one by one.
 """
 
+import contextlib
 import socket
 import threading
 from io import BufferedReader
@@ -61,6 +62,13 @@ class RawSink(ThreadedServer):
         for message in list(self.messages):
             grouped.setdefault(message.sender, []).append(message)
         return grouped
+
+    def speak(self, octets: bytes) -> None:
+        """Says ``octets`` unasked on every open connection; one may be closing just now."""
+        with self._lock:
+            for sock in self._sockets:
+                with contextlib.suppress(OSError):
+                    sock.sendall(octets)
 
     def serve(self, sock: socket.socket) -> None:
         """The whole dialogue of one connection."""

@@ -115,6 +115,13 @@ class TestOctets:
             assert client.read_reply().code == 250
             assert sink.messages[0].payload == CONTENTS["dots"] + CONTENTS["bare newlines"]
 
+    def test_it_can_speak_unasked(self) -> None:
+        with RawSink() as sink, RawClient(sink.address) as client:
+            client.greet()
+            sink.speak(b"421 4.3.2 Idle\r\n")
+            assert client.read_reply().text == "4.3.2 Idle"
+            assert client.quit().code == 221
+
     def test_a_message_without_dot_is_unfinished(self) -> None:
         with RawSink() as sink, Recorder(sink.address) as recorder:
             with RawClient(recorder.address) as client:

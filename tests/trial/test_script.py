@@ -34,6 +34,7 @@ def _kinds(script: Script, stage: Stage, times: int, *arguments: str) -> list[st
         ("reset", Action(Kind.RESET)),
         ("garbage", Action(Kind.GARBAGE)),
         ("flood", Action(Kind.FLOOD)),
+        ("line", Action(Kind.LINE)),
         ("ok", Action(Kind.OK)),
         ("drip", Action(Kind.DRIP)),
         ("drip 451 later", Action(Kind.DRIP, b"451 later\r\n")),
@@ -119,7 +120,17 @@ def test_rules_in_sequence_count_only_when_asked() -> None:
 
 def test_what_is_positive_lets_the_dialogue_go_on() -> None:
     positive = ["ok", "drip", "drip 250 ok", "250 ok", "354 go", "delay 1"]
-    negative = ["550 no", "drip 451 x", "close", "garbage", "flood", "raw 250 ok", "hang", "reset"]
+    negative = [
+        "550 no",
+        "drip 451 x",
+        "close",
+        "garbage",
+        "flood",
+        "line",
+        "raw 250 ok",
+        "hang",
+        "reset",
+    ]
     assert all(parse_action(text).is_positive for text in positive)
     assert not any(parse_action(text).is_positive for text in negative)
 

@@ -41,7 +41,9 @@ class TestBehaving:
         assert greeting.text.endswith("gwsmtp trial, for trying out only")
         reply = client.command("EHLO client.example")
         keywords = {line.split()[0] for line in reply.lines[1:]}
-        assert keywords == {"PIPELINING", "SIZE", "8BITMIME", "ENHANCEDSTATUSCODES"}
+        assert keywords == {
+            *("PIPELINING", "SIZE", "8BITMIME", "ENHANCEDSTATUSCODES", "SMTPUTF8", "DSN")
+        }
         assert client.quit().code == 221
 
     @pytest.mark.parametrize(
@@ -97,12 +99,14 @@ class TestBehaving:
             ("MAIL FROM a@b", 501),
             ("MAIL FROM:<a@b> SIZE=99999999999", 552),
             ("MAIL FROM:<a@b> SIZE=x", 501),
-            ("MAIL FROM:<a@b> SMTPUTF8", 555),
+            ("MAIL FROM:<a@b> BODY=BINARYMIME", 501),
+            ("MAIL FROM:<a@b> HOLDFOR=9", 555),
             ("MAIL FROM:<a@b> SIZE=10 BODY=8BITMIME", 250),
             ("MAIL FROM:<a@b>", 503),
             ("RCPT TO:<>", 501),
             ('RCPT TO:<"x> y"@example.test>', 250),
-            ("RCPT TO:<u@example.test> NOTIFY=NEVER", 555),
+            ("RCPT TO:<u@example.test> RET=FULL", 555),
+            ("RCPT TO:<u@example.test> NOTIFY=NEVER,DELAY", 501),
             ("WIZ", 500),
             (b"NOOP\nQUIT", 500),
             (b"NOOP " + b"x" * 3000, 500),
@@ -115,6 +119,19 @@ class TestBehaving:
         client.send(b"DATA\r\nx\r\n.\r\n")
         assert [client.read_reply().code for _ in range(2)] == [354, 250]
         assert hop.filed() == [b"x\r\n"]
+
+    def test_smtputf8_and_dsn_are_taken_and_noted(self, hop: NextHop, client: RawClient) -> None:
+        client.greet()
+        mail = "MAIL FROM:<\u00e4@b.test> SMTPUTF8 RET=HDRS ENVID=a+2Bb"
+        rcpt = "RCPT TO:<\u00fc@example.test> NOTIFY=success,DELAY ORCPT=utf-8;\u00fc@example.test"
+        assert client.command(mail).code == 250
+        assert client.command(rcpt).code == 250
+        assert client.command("RCPT TO:<u@example.test>").code == 250
+        client.send(b"DATA\r\nx\r\n.\r\n")
+        assert [client.read_reply().code for _ in range(2)] == [354, 250]
+        (message,) = hop.entries("message")
+        assert message["recipients"] == ["\u00fc@example.test", "u@example.test"]
+        assert message["parameters"] == [mail.partition("> ")[2], rcpt.partition("> ")[2], ""]
 
     def test_errors_without_end_end_the_session(self, client: RawClient) -> None:
         client.greet()
@@ -237,14 +254,22 @@ class TestMisbehaving:
         client.send(b"QUIT\r\n")
         assert client.read_to_end() == GARBAGE + b"250 2.0.0 Ok\r\n221 2.0.0 Bye\r\n"
 
+    @pytest.mark.parametrize(
+        ("kind", "begin", "unit"),
+        [("flood", b"250-flood ", b"\r\n250-"), ("line", b"250 endless ", b" endless ")],
+    )
     def test_flood_is_bounded_by_a_client_that_leaves(
-        self, hop: NextHop, client: RawClient
+        self, hop: NextHop, client: RawClient, kind: str, begin: bytes, unit: bytes
     ) -> None:
-        hop.misbehave("noop=flood")
+        hop.misbehave(f"noop={kind}")
         client.greet()
         client.send(b"NOOP\r\n")
-        for _ in range(5000):
-            assert client.read_line().startswith(b"250-flood")
+        heard = b""
+        while len(heard) < 400_000:
+            heard += client.sock.recv(65536)
+        assert heard.startswith(begin)
+        assert heard.count(unit) > 4000
+        assert (b"\n" in heard) is (kind == "flood")
         client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.close()
         (closed,) = hop.wait_for_entries("closed")
@@ -280,6 +305,17 @@ class TestMisbehaving:
         client.greet()
         client.send(b"NOOP\r\n")
         assert client.read_line() + client.read_line() == b"250-a\n250 b\r\n"
+
+    def test_raw_octets_of_a_2xx_grant_what_was_asked_for(
+        self, hop: NextHop, client: RawClient
+    ) -> None:
+        hop.misbehave(r"mail=raw 250 a\r\n", r"rcpt#1=raw 550 b\r\n", r"rcpt=raw 250 c\r\n")
+        client.greet()
+        lines = ["MAIL FROM:<a@b>", "RCPT TO:<u@x.test>", "RCPT TO:<v@x.test>"]
+        assert [reply.code for reply in client.pipeline(lines)] == [250, 550, 250]
+        client.send(b"DATA\r\nx\r\n.\r\n")
+        assert [client.read_reply().code for _ in range(2)] == [354, 250]
+        assert hop.entries("message")[0]["recipients"] == ["v@x.test"]
 
     def test_a_wrong_script_is_noted_and_changes_nothing(
         self, hop: NextHop, client: RawClient
