@@ -18,13 +18,15 @@ from gwsmtp.base.exitcodes import ExitCode
 COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("run", "gwsmtp.cli.run:command", "Run the gateway in the foreground."),
     ("check", "gwsmtp.cli.check:command", "Check a configuration file."),
+    ("reload", "gwsmtp.cli.reload:command", "Put a changed configuration in effect."),
     ("stop", "gwsmtp.cli.stop:command", "Drain and stop a running gateway."),
     ("status", "gwsmtp.cli.status:command", "Show processes, sessions and totals."),
     ("config", "gwsmtp.cli.config:command", "Show the configuration and its reference."),
     ("engine", "gwsmtp.cli.engine:command", "Run, ask or ping a scan engine."),
     ("trial", "gwsmtp.cli.trial:command", "Run the built-in next hop, for trying out only."),
+    ("manpage", "gwsmtp.cli.manpage:command", ""),
 )
-"""(name, module:attribute, what it does)."""
+"""(name, module:attribute, what it does); nothing said: for those who build packages."""
 
 
 class LazyGroup(click.Group):
@@ -48,7 +50,7 @@ class LazyGroup(click.Group):
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of ``--help``, without importing a single one."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, _, text in COMMANDS])
+            formatter.write_dl([(name, text) for name, _, text in COMMANDS if text])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

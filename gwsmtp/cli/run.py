@@ -4,6 +4,7 @@ Imports nothing cooperative: the master forks from what is loaded here.
 """
 
 import ipaddress
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -12,8 +13,10 @@ import click
 from gwsmtp.base.errors import ConfigError
 from gwsmtp.base.exitcodes import EXIT_CODE_MEANING, ExitCode
 from gwsmtp.cli.options import config_option
+from gwsmtp.master.loader import Loaded
 from gwsmtp.master.master import Master, Ready, RunOptions
 from gwsmtp.master.signals import SIGNALS
+from gwsmtp.process.context import Settings
 
 _CODES = (
     ExitCode.OK,
@@ -67,8 +70,27 @@ def command(config_path: Path, trial: bool, ready_fd: int | None) -> int:
         trial=hop,
         ready_fd=-1 if ready_fd is None else ready_fd,
         on_ready=lambda ready: welcome(ready, domain),
+        load=partial(load_again, config_path.absolute()),
     )
     return Master(config, options).run()
+
+
+def load_again(path: Path, old: Settings) -> Loaded:
+    """What a reload may put in effect; called in a fork of the master."""
+    from gwsmtp.config.changes import adopt, changes
+    from gwsmtp.config.loader import check_file
+    from gwsmtp.config.root import Config
+
+    report = check_file(path)
+    if report.config is None or not isinstance(old, Config):
+        return Loaded(problems=report.problems, warnings=report.warnings)
+    config, kept = adopt(old, report.config)
+    return Loaded(
+        config,
+        warnings=report.warnings,
+        changed=[change.key for change in changes(old, report.config)],
+        kept=[change.key for change in kept],
+    )
 
 
 class _Endpoint(Protocol):

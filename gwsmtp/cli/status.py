@@ -49,6 +49,8 @@ def collect(run: Path, name: str, now_ms: int) -> dict[str, Any]:
         "pid": master.pid if master else None,
         "listen": list(master.listen) if master else [],
         "generation": None,
+        "reloads": master.reloads_done if master else 0,
+        "reload_failure": master.reload_failure if master else "",
         "counting_s": None,
         "sessions": 0,
         "processes": [],
@@ -90,14 +92,20 @@ def _show(status: dict[str, Any]) -> None:
     if status["running"]:
         where = ", ".join(status["listen"]) or "no address"
         click.echo(f"{status['interface']}: running, pid {status['pid']}, listens on {where}")
+        click.echo(f"generation {status['generation']}, {status['reloads']} reloads")
+        if status["reload_failure"]:
+            click.echo(f"the last reload changed nothing: {status['reload_failure']}")
     else:
         click.echo(f"{status['interface']}: not running")
     if status["processes"]:
-        click.echo(f"{'process':<12}{'pid':>8}  {'state':<9}{'heartbeat':>10}{'sessions':>10}")
+        click.echo(
+            f"{'process':<12}{'pid':>8}{'generation':>12}  {'state':<9}{'heartbeat':>10}"
+            f"{'sessions':>10}"
+        )
     for process in status["processes"]:
         label = f"{process['role']}-{process['number']}"
         click.echo(
-            f"{label:<12}{process['pid']:>8}  {process['state']:<9}"
+            f"{label:<12}{process['pid']:>8}{process['generation']:>12}  {process['state']:<9}"
             f"{process['heartbeat_s']:>8.1f} s{process['gauges']['sessions']:>10}"
         )
     if status["counting_s"] is not None:

@@ -1,11 +1,11 @@
 """What differs between two configurations, and what each difference needs to act.
 
 Used by ``gwsmtp config diff`` and by the master at reload: what needs more than new workers is
-told before it is left undone. Pure; secrets are masked in the texts.
+told before ``adopt`` leaves it undone. Pure; secrets are masked in the texts.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -49,6 +49,31 @@ def changes(old: Config, new: Config) -> list[Change]:
 def needs(found: list[Change]) -> Applies | None:
     """What all changes together need; None where there are none."""
     return max((change.applies for change in found), key=lambda kind: _WEIGHT[kind], default=None)
+
+
+def adopt(old: Config, new: Config) -> tuple[Config, list[Change]]:
+    """What a reload may put in effect: ``new`` with the old values of what needs a restart, and
+    those changes that it leaves out.
+    """
+    found = changes(old, new)
+    return _kept(old, new), [change for change in found if change.applies is Applies.RESTART]
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def _kept(old: Model, new: Model) -> Model:
+    update: dict[str, Any] = {}
+    for name, field in type(new).model_fields.items():
+        before, after = getattr(old, name), getattr(new, name)
+        if before == after:
+            continue
+        mark = mark_of(field)
+        if model_in(field.annotation) is not None and not is_row_list(field.annotation):
+            update[name] = _kept(before, after)
+        elif mark is not None and mark.applies is Applies.RESTART:
+            update[name] = before
+    return new.model_copy(update=update) if update else new
 
 
 def _group(prefix: str, old: BaseModel, new: BaseModel) -> Iterator[Change]:

@@ -130,6 +130,12 @@ def free_slot(table: Table, index: int) -> None:
     table.words[slot_head(index) + Head.STATE] = SlotState.FREE
 
 
+def count_free(table: Table) -> int:
+    """How many children more the table has room for."""
+    words = table.words
+    return sum(words[slot_head(i) + Head.STATE] == SlotState.FREE for i in range(SLOT_COUNT))
+
+
 def free_dead(table: Table, is_alive: IsAlive, own: ProcessId) -> list[int]:
     """Gives back slots of children whose master is not the caller and that live no more.
 

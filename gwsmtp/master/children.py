@@ -5,7 +5,8 @@ after the fork, so that the master never loads it.
 
 * A child that dies early (before it was ready, or within 2 s of its birth) is forked again after a
   pause that doubles up to 30 s. While no child of its role has ever become ready, the fifth such
-  death ends the master: waiting does not mend a broken installation.
+  death ends the master: waiting does not mend a broken installation. That is so for the first
+  generation only; a later one that cannot live is given up by ``generations``.
 * A child whose heartbeat is too old is ended: SIGABRT, so that faulthandler writes where it hung,
   3 s later SIGKILL; stopped ones at once. One at a time: what looks like many hanging children is
   mostly a machine that hung itself, and so is a pause of the master, which is forgiven.
@@ -18,7 +19,8 @@ import importlib
 import logging
 import os
 import signal
-from collections.abc import Callable, Mapping
+import socket
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -32,6 +34,7 @@ from gwsmtp.limits.arena import Table
 from gwsmtp.limits.slots import Role, claim_slot, free_slot, read_slot
 from gwsmtp.master.signals import QUEUED
 from gwsmtp.process.context import ChildContext
+from gwsmtp.process.control import Word, make_pair, tell
 
 log = logging.getLogger(__name__)
 
@@ -70,18 +73,26 @@ def outlived_by(role: Role) -> tuple[Role, ...]:
     return earlier
 
 
-@dataclass(slots=True)
+MakeContext = Callable[["Seat", int, int], ChildContext]
+"""(seat, slot index, control descriptor) -> the child's inheritance."""
+
+
+@dataclass(slots=True, eq=False)
 class Seat:
-    """One place that is to be filled: ``worker 0``, with the history of who sat there."""
+    """One place that is to be filled: ``worker 0`` of a generation, with the history of who sat
+    there.
+    """
 
     role: Role
     number: int
     entry: str
+    generation: int
+    make_context: MakeContext
     early_deaths: int = 0
     not_before_ms: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Living:
     """One child that was forked and not reaped yet."""
 
@@ -89,25 +100,19 @@ class Living:
     pid: int
     slot: int
     forked_ms: int
+    control: socket.socket
     is_ready: bool = False
     aborted_ms: int = 0
     is_dismissed: bool = False  # asked to end: its death is no surprise, its seat not refilled
 
 
-MakeContext = Callable[[Role, int, int], ChildContext]
-"""(role, number, slot index) -> the child's inheritance."""
-
-
 class Children:
     """All children of this master. Times are CLOCK_BOOTTIME in ms."""
 
-    def __init__(
-        self, table: Table, owner: ProcessId, generation: int, make_context: MakeContext
-    ) -> None:
+    def __init__(self, table: Table, owner: ProcessId, first_generation: int) -> None:
         self._table = table
         self._owner = owner
-        self._generation = generation
-        self._make_context = make_context
+        self._first_generation = first_generation
         self._ready_roles: set[Role] = set()
         self._watched_ms = 0
         self._forgiven_ms = 0
@@ -116,35 +121,40 @@ class Children:
 
     # Seats
 
-    def add_seat(self, role: Role, number: int, entry: str) -> None:
+    def add_seat(self, seat: Seat) -> Seat:
         """One more child is wanted; ``fill`` forks it."""
-        self.seats.append(Seat(role, number, entry))
+        self.seats.append(seat)
+        return seat
 
-    def dismiss(self, seat: Seat) -> None:
-        """One child less: TERM for who sits there."""
-        self.seats.remove(seat)
+    def dismiss(self, seats: Iterable[Seat]) -> None:
+        """Fewer children are wanted: TERM for who sits there."""
+        leaving = set(seats)
+        self.seats = [seat for seat in self.seats if seat not in leaving]
         for child in self.living.values():
-            if child.seat is seat:
+            if child.seat in leaving and not child.is_dismissed:
                 child.is_dismissed = True
                 send_signal(child.pid, signal.SIGTERM)
 
-    @property
-    def all_ready(self) -> bool:
-        """True when every seat is taken by a child that serves."""
-        ready = [child.seat for child in self.living.values() if child.is_ready]
-        return all(seat in ready for seat in self.seats)
+    def are_ready(self, seats: Iterable[Seat]) -> bool:
+        """True when every one of ``seats`` is taken by a child that serves."""
+        ready = {child.seat for child in self.living.values() if child.is_ready}
+        return ready.issuperset(seats)
+
+    def are_empty(self, seats: Iterable[Seat]) -> bool:
+        """True when nobody lives who sits, or sat, on one of ``seats``."""
+        return {child.seat for child in self.living.values()}.isdisjoint(seats)
 
     def fill(self, now_ms: int) -> None:
         """Forks for every empty seat whose pause is over."""
-        taken = [id(child.seat) for child in self.living.values()]
+        taken = {child.seat for child in self.living.values()}
         for seat in self.seats:
-            if id(seat) not in taken and now_ms >= seat.not_before_ms:
+            if seat not in taken and now_ms >= seat.not_before_ms:
                 self._fork(seat, now_ms)
 
     def next_fill_ms(self) -> int | None:
         """When the first pause of an empty seat is over, None without one."""
-        taken = [id(child.seat) for child in self.living.values()]
-        pauses = [seat.not_before_ms for seat in self.seats if id(seat) not in taken]
+        taken = {child.seat for child in self.living.values()}
+        pauses = [seat.not_before_ms for seat in self.seats if seat not in taken]
         return min(pauses, default=None)
 
     # Birth
@@ -152,13 +162,18 @@ class Children:
     def _fork(self, seat: Seat, now_ms: int) -> None:
         try:
             slot = claim_slot(
-                self._table, seat.role, seat.number, self._generation, self._owner, now_ms
+                self._table, seat.role, seat.number, seat.generation, self._owner, now_ms
             )
         except TableError as error:
             seat.not_before_ms = now_ms + _LONGEST_PAUSE_MS
             log.error("event=fork_failed child=%s reason=%s", _label(seat), quoted(str(error)))
             return
-        context = self._make_context(seat.role, seat.number, slot)
+        try:
+            control, theirs = make_pair()
+        except OSError as error:
+            self._not_forked(seat, slot, error, now_ms)
+            return
+        context = seat.make_context(seat, slot, theirs.fileno())
         gc.collect()
         gc.freeze()  # pages that no collection of a child touches stay shared
         before = signal.pthread_sigmask(signal.SIG_BLOCK, QUEUED)
@@ -167,14 +182,25 @@ class Children:
             if pid == 0:
                 _become(context, seat.entry)
         except OSError as error:
-            free_slot(self._table, slot)
-            self._pause(seat, now_ms)
-            log.error("event=fork_failed child=%s reason=%s", _label(seat), quoted(str(error)))
+            control.close()
+            self._not_forked(seat, slot, error, now_ms)
             return
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        self.living[pid] = Living(seat, pid, slot, now_ms)
-        log.info("event=child_forked child=%s pid=%d slot=%d", _label(seat), pid, slot)
+            theirs.close()
+        self.living[pid] = Living(seat, pid, slot, now_ms, control)
+        log.info(
+            "event=child_forked child=%s pid=%d slot=%d generation=%d",
+            _label(seat),
+            pid,
+            slot,
+            seat.generation,
+        )
+
+    def _not_forked(self, seat: Seat, slot: int, error: OSError, now_ms: int) -> None:
+        free_slot(self._table, slot)
+        self._pause(seat, now_ms)
+        log.error("event=fork_failed child=%s reason=%s", _label(seat), quoted(str(error)))
 
     # Life
 
@@ -219,21 +245,27 @@ class Children:
 
     # Death
 
-    def reap(self, now_ms: int, *, stopping: bool) -> None:
-        """Buries the dead; raises HaltMaster when nothing can come of forking again."""
+    def reap(self, now_ms: int, *, stopping: bool) -> dict[int, int]:
+        """Buries the dead; returns (pid: exit code) of those that are no children of the table.
+        Raises HaltMaster when nothing can come of forking again.
+        """
+        others: dict[int, int] = {}
         self.note_ready()
-        while self.living:
+        while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 pid, status = 0, 0
             if pid == 0:
-                return
+                return others
+            code = os.waitstatus_to_exitcode(status)
             child = self.living.pop(pid, None)
-            if child is not None:
-                free_slot(self._table, child.slot)
-                code = os.waitstatus_to_exitcode(status)
-                self._note_death(child, code, now_ms, stopping=stopping)
+            if child is None:
+                others[pid] = code
+                continue
+            free_slot(self._table, child.slot)
+            child.control.close()
+            self._note_death(child, code, now_ms, stopping=stopping)
 
     def bury_all(self) -> None:
         """Waits for every child, all of which were killed, and gives their slots back."""
@@ -243,6 +275,7 @@ class Children:
             except ChildProcessError:
                 pass
             free_slot(self._table, child.slot)
+            child.control.close()
         self.living.clear()
 
     def _note_death(self, child: Living, code: int, now_ms: int, *, stopping: bool) -> None:
@@ -250,9 +283,10 @@ class Children:
         expected = stopping or child.is_dismissed
         log.log(
             logging.INFO if expected and code == ExitCode.OK else logging.WARNING,
-            "event=child_ended child=%s pid=%d end=%s ready=%s seconds=%.1f",
+            "event=child_ended child=%s pid=%d generation=%d end=%s ready=%s seconds=%.1f",
             _label(seat),
             child.pid,
+            seat.generation,
             _end(code),
             child.is_ready,
             (now_ms - child.forked_ms) / 1000,
@@ -263,7 +297,8 @@ class Children:
             seat.early_deaths = 0
             return
         self._pause(seat, now_ms)
-        if seat.role not in self._ready_roles:
+        is_first = seat.generation == self._first_generation
+        if is_first and seat.role not in self._ready_roles:
             if code == ExitCode.NO_PERMISSION:
                 raise HaltMaster(code, f"{_label(seat)} cannot work as workers.user; see the log")
             if seat.early_deaths >= _BOOT_DEATHS:
@@ -281,13 +316,19 @@ class Children:
     # Signals
 
     def of(self, roles: tuple[Role, ...]) -> list[Living]:
-        """The living children of these roles."""
+        """The living children of these roles, of all generations."""
         return [child for child in self.living.values() if child.seat.role in roles]
 
     def signal_all(self, signum: signal.Signals) -> None:
         """Sends ``signum`` to every living child."""
         for child in self.living.values():
             send_signal(child.pid, signum)
+
+    def tell(self, roles: tuple[Role, ...], word: Word, fd: int = -1) -> None:
+        """Says ``word`` to the living children of these roles."""
+        for child in self.of(roles):
+            if not tell(child.control, word, fd):
+                log.warning("event=child_deaf child=%s word=%s", _label(child.seat), word.name)
 
 
 def send_signal(pid: int, signum: signal.Signals) -> None:

@@ -12,6 +12,7 @@ import resource
 import socket
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from gwsmtp.base.errors import HaltMaster
@@ -25,17 +26,95 @@ log = logging.getLogger(__name__)
 _BACKLOG = 1024  # the kernel lowers it to net.core.somaxconn
 
 
-def bind_listeners(endpoints: Sequence[Endpoint]) -> list[socket.socket]:
-    """One listener for each address, in order, all or none. Port 0 takes a free one."""
-    bound: list[socket.socket] = []
-    try:
-        for endpoint in endpoints:
-            bound.append(bind_tcp(endpoint.host, endpoint.port))  # noqa: PERF401 (closed below)
-    except BaseException:
-        for listener in bound:
+Address = tuple[str, int]
+"""As the configuration has it: port 0 stays 0, whatever the kernel gave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rebind:
+    """A change that is prepared: ``after`` is what there is when it is done. Nothing of ``gone`` is
+    closed before ``ListenerSet.commit``, nothing of ``opened`` before ``abandon``.
+    """
+
+    after: tuple[tuple[Address, socket.socket], ...]
+    opened: tuple[socket.socket, ...]
+    gone: tuple[socket.socket, ...]
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """What children accept on, in the order of the configuration."""
+        return tuple(sock for _, sock in self.after)
+
+
+class ListenerSet:
+    """The master's listeners of one kind, by the addresses that the configuration names.
+
+    A listener whose address stays is kept, so nobody in its backlog is lost. At a reload an address
+    that cannot be bound is an ERROR, and then no old listener is closed either: the gateway is
+    never left without one because of a mistyped new one.
+
+    Limits: 0.0.0.0:25 and 127.0.0.1:25 exclude each other while either is open, so a change from
+    one to the other needs a restart, as the ERROR shows.
+    """
+
+    def __init__(self) -> None:
+        self._open: tuple[tuple[Address, socket.socket], ...] = ()
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """All that are open."""
+        return tuple(sock for _, sock in self._open)
+
+    def prepare(self, endpoints: Sequence[Endpoint], *, must_bind: bool) -> Rebind:
+        """Opens what is missing. Raises HaltMaster when ``must_bind`` and an address is refused."""
+        left = list(self._open)
+        after: list[tuple[Address, socket.socket]] = []
+        opened: list[socket.socket] = []
+        failed = False
+        try:
+            for endpoint in endpoints:
+                address = (endpoint.host, endpoint.port)
+                kept = next((row for row in left if row[0] == address), None)
+                if kept is not None:
+                    left.remove(kept)
+                    after.append(kept)
+                    continue
+                try:
+                    opened.append(bind_tcp(*address))
+                except HaltMaster as halt:
+                    if must_bind:
+                        raise
+                    failed = True
+                    log.error("event=listener_refused reason=%s", quoted(halt.reason))
+                else:
+                    after.append((address, opened[-1]))
+        except BaseException:
+            for listener in opened:
+                listener.close()
+            raise
+        if failed and left:
+            kept_text = ",".join(address_text(sock) for _, sock in left)
+            log.error("event=listeners_kept listen=%s", kept_text)
+            after, left = after + left, []
+        return Rebind(tuple(after), tuple(opened), tuple(sock for _, sock in left))
+
+    def commit(self, rebind: Rebind) -> None:
+        """What was prepared is so from now on."""
+        self._open = rebind.after
+        for listener in rebind.gone:
+            log.info("event=listener_closed listen=%s", address_text(listener))
             listener.close()
-        raise
-    return bound
+
+    def abandon(self, rebind: Rebind) -> None:
+        """Nothing comes of it."""
+        for listener in rebind.opened:
+            listener.close()
+
+    def close(self) -> None:
+        """Closes all: new connections are refused as soon as no child listens any more."""
+        for listener in self.sockets:
+            listener.close()
+        self._open = ()
 
 
 def bind_tcp(host: str, port: int) -> socket.socket:
@@ -91,6 +170,13 @@ def bind_unix(path: Path, account: Account | None) -> socket.socket:
             ExitCode.CANNOT_BIND, f"cannot listen on {path}: {reason.lower()}"
         ) from error
     return listener
+
+
+def remove_stale(folder: Path, pattern: str) -> None:
+    """Removes unix sockets of dead masters that nobody listens on any more."""
+    for path in folder.glob(pattern):
+        if path.is_socket() and _listening_pid(path) == 0:
+            path.unlink(missing_ok=True)
 
 
 def address_text(listener: socket.socket) -> str:

@@ -2,12 +2,10 @@
 
 ``Master(config, options).run()`` blocks until the gateway has ended; it returns ExitCode.OK, or
 raises HaltMaster with the exit code and one line for the administrator. What it does, in order:
-directories, pidfile, listeners, the shared table, forks; then one loop: take signals, bury the
-dead, fork for empty seats, look at heartbeats, and when it is to end, wait for the phases of the
-drain. It never talks to a peer and knows no protocol.
-
-The order of a drain is ``children.STOP_ORDER``: workers may finish with the engine still there.
-Each phase has a deadline, after which who is left gets SIGKILL.
+directories, log, pidfile, the shared table, listeners, forks; then one loop: take signals, bury the
+dead, fork for empty seats, look at heartbeats, move reloads and, when it is to end, the drain on.
+It never talks to a peer and knows no protocol. Each duty has a file of its own: ``children``,
+``generations``, ``reload``, ``drain``, ``listeners``, ``logfile``, ``pidfile``.
 
 Invariants: nothing cooperative is imported here or by what this imports; one writer for each file
 under ``paths.run``; whoever kills this process, its children notice by the lifeline and drain.
@@ -16,20 +14,18 @@ Limits: children of a killed master hold its port until they have closed it; a n
 within that moment says that the address is taken.
 """
 
-# long: one object and its loop; what of it belongs to TLS is four lines
+# long: one object and its loop
 
-import json
 import logging
 import os
 import signal
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import setproctitle
 
-from gwsmtp.base import logs, procid
+from gwsmtp.base import procid
 from gwsmtp.base.clock import SystemClock
 from gwsmtp.base.errors import HaltMaster, TableError
 from gwsmtp.base.exitcodes import ExitCode
@@ -38,23 +34,27 @@ from gwsmtp.base.seams import Clock
 from gwsmtp.limits.arena import Table, create_table
 from gwsmtp.limits.slots import Role, free_dead
 from gwsmtp.master import listeners
-from gwsmtp.master.children import ENTRIES, STOP_ORDER, Children, outlived_by, send_signal
+from gwsmtp.master.children import ENTRIES, Children, Seat
 from gwsmtp.master.directories import make_directories, make_directory
-from gwsmtp.master.notify import notify, wants_watchdog
+from gwsmtp.master.drain import Drain
+from gwsmtp.master.generations import Generations, Heritage
+from gwsmtp.master.loader import Load, Loader
+from gwsmtp.master.logfile import LogFile
+from gwsmtp.master.notify import notify, tell_ready, wants_watchdog
 from gwsmtp.master.pidfile import PidFile
-from gwsmtp.master.signals import SIGNALS, SignalQueue
+from gwsmtp.master.reload import Reloading
+from gwsmtp.master.signals import SIGNALS, SignalQueue, is_on_terminal
 from gwsmtp.master.tlscontexts import TlsContexts
-from gwsmtp.net.tlsmaterial import TlsMaterial
 from gwsmtp.process.context import ChildContext, Settings
+from gwsmtp.process.control import Word
 from gwsmtp.process.privileges import Account, PrivilegeError, find_account
 
 log = logging.getLogger(__name__)
 
 _BOOT_POLL_S = 0.05
 _POLL_S = 1.0
+_ENDING_POLL_S = 0.25
 _SWEEP_MS = 5_000
-_DRAIN_GRACE_MS = 5_000
-_STOP_MS = 5_000
 _HANDLERS = {row.signum: row.handler for row in SIGNALS}
 
 
@@ -72,13 +72,25 @@ class Ready:
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """What the command line adds to the configuration. ``trial`` is the loopback address of the
-    built-in next hop, None = not started; ``ready_fd`` gets one JSON line when everything serves.
+    built-in next hop, None = not started; ``ready_fd`` gets one JSON line when everything serves;
+    ``load`` reads the configuration again, None = a reload goes on with the one there is.
     """
 
     trial: tuple[str, int] | None = None
     ready_fd: int = -1
     on_ready: Callable[[Ready], None] | None = None
     entries: Mapping[Role, str] = field(default_factory=lambda: ENTRIES)
+    load: Load | None = None
+
+
+@dataclass(slots=True)
+class _Duties:
+    """What exists once the gateway has started."""
+
+    table: Table
+    children: Children
+    generations: Generations
+    reloading: Reloading
 
 
 class Master:
@@ -87,46 +99,38 @@ class Master:
     def __init__(
         self, config: Settings, options: RunOptions | None = None, clock: Clock | None = None
     ) -> None:
-        self._config = config
+        self._config = config  # that of the start; what changes is the generations'
         self._options = options or RunOptions()
         self._clock = clock or SystemClock()
         self._name = config.interface.name
         self._id = procid.own_id()
-        run = config.paths.run
-        self._table_path = run / f"{self._name}.table"
-        self._engine_path = run / f"{self._name}.engine.sock"
-        self._pidfile = PidFile(run / f"{self._name}.pid")
+        self._table_path = config.paths.run / f"{self._name}.table"
+        self._pidfile = PidFile(config.paths.run / f"{self._name}.pid")
         self._maildir = config.paths.base / "trial-maildir" if self._options.trial else None
         self._signals = SignalQueue()
-        self._listeners: dict[Role, list[socket.socket]] = {role: [] for role in Role}
-        self._ssl_listeners: list[socket.socket] = []
-        self._tls_contexts = TlsContexts(self._clock)
-        self._tls: TlsMaterial | None = None
+        self._logfile = LogFile(self._clock)
+        self._tls = TlsContexts(self._clock)
+        self._drain = Drain()
         self._lifeline_read, self._lifeline_write = -1, -1
-        self._log_fd = 2
-        self._account: Account | None = None
+        self._trial_address = ""
+        self._duties: _Duties | None = None
         self._table: Table | None = None
-        self._children: Children | None = None
-        self._generation = 1
         self._was_ready = False
         self._swept_ms = 0
-        self._phase = -1  # index into STOP_ORDER while draining
-        self._is_stopping = False
-        self._deadline_ms = 0
 
     def run(self) -> int:
         """Runs the gateway; blocks until its end. Raises HaltMaster."""
         try:
-            children = self._start()
+            duties = self._duties = self._start()
             try:
-                while not self._safe_step(children):
+                while not self._safe_step(duties):
                     pass
             except BaseException:
-                self._abandon(children)
+                self._abandon(duties)
                 raise
             log.info("event=stopped pid=%d", self._id[0])
         except HaltMaster as halt:
-            if self._log_fd != 2:  # there the command line says it
+            if self._logfile.fd != 2:  # there the command line says it
                 log.error("event=halted code=%d reason=%s", halt.exit_code, quoted(halt.reason))
             raise
         finally:
@@ -135,150 +139,136 @@ class Master:
 
     # Start
 
-    def _start(self) -> Children:
+    def _start(self) -> _Duties:
         config = self._config
         self._set_title("starting")
         try:
-            self._account = find_account(config.workers.user, config.workers.group)
+            account = find_account(config.workers.user, config.workers.group)
         except PrivilegeError as error:
             raise HaltMaster(ExitCode.NO_PERMISSION, str(error)) from error
         os.umask(0o027)
-        make_directories(config.paths, self._account)
-        self._open_log()
+        make_directories(config.paths, account)
+        self._logfile.open(config)
         self._pidfile.acquire()
-        self._tls = self._tls_contexts.build(config.tls)
-        self._bind()
-        table = self._open_table()
-        self._warn_about_privileges()
-        ssl_connections = config.ssl.max_inbound_connections if config.ssl.enabled else 0
-        listeners.raise_file_limit(config.server.max_inbound_connections + ssl_connections)
+        listeners.remove_stale(config.paths.run, f"{self._name}.engine-*.sock")
+        table, generation = self._open_table(account)
+        _warn_about_privileges(account)
         self._signals.open()
         self._lifeline_read, self._lifeline_write = os.pipe2(os.O_CLOEXEC)
-        children = Children(table, self._id, self._generation, self._make_context)
-        if config.scan.runs_embedded:
-            children.add_seat(Role.ENGINE, 0, self._options.entries[Role.ENGINE])
+        children = Children(table, self._id, generation)
+        heritage = Heritage(
+            name=self._name,
+            run=config.paths.run,
+            table_path=self._table_path,
+            owner=self._id,
+            lifeline_fd=self._lifeline_read,
+            logfile=self._logfile,
+            account=account,
+            entries=self._options.entries,
+            tls=self._tls,
+        )
+        generations = Generations(children, table, heritage, generation)
+        load = self._options.load
+        loader = Loader(load, self._lifeline_read) if load is not None else None
+        reloading = Reloading(loader, generations, self._logfile, self._clock, self._publish)
+        duties = self._duties = _Duties(table, children, generations, reloading)
+        generations.begin(config, self._clock.boot_ms())
         if self._options.trial:
-            children.add_seat(Role.TRIAL, 0, self._options.entries[Role.TRIAL])
-        for number in range(config.workers.number):
-            children.add_seat(Role.WORKER, number, self._options.entries[Role.WORKER])
-        self._children = children
-        return children
+            self._add_trial(duties, self._options.trial, account)
+        self._publish()
+        return duties
 
-    def _open_log(self) -> None:
-        to = self._config.logging.to
-        if to in (None, "", "-", "stderr"):
-            self._log_fd = 2
-        elif to == "stdout":
-            self._log_fd = 1
-        else:
-            path = self._config.paths.log / str(to)
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-            try:
-                self._log_fd = os.open(path, flags, 0o640)
-            except OSError as error:
-                raise HaltMaster(
-                    ExitCode.CANNOT_CREATE, f"cannot write the log {path}: {error.strerror}"
-                ) from error
-        logs.setup("master", self._config.logging.level, self._log_fd, self._clock)
-
-    def _warn_about_privileges(self) -> None:
-        if os.geteuid() == 0 and self._account is None:
-            log.warning("event=privileged note=%s", quoted("workers.user is not set"))
-        elif os.geteuid() != 0 and self._account and self._account.uid != os.geteuid():
-            log.warning(
-                "event=unprivileged note=%s", quoted("not root, so workers.user is not used")
-            )
-
-    def _bind(self) -> None:
-        server = self._config.server
-        if server.enabled:
-            self._listeners[Role.WORKER] = listeners.bind_listeners(server.listen)
-        if self._config.ssl.enabled and self._tls is not None:
-            self._ssl_listeners = listeners.bind_listeners(self._config.ssl.listen)
-        if self._config.scan.runs_embedded:
-            engine = listeners.bind_unix(self._engine_path, self._account)
-            self._listeners[Role.ENGINE] = [engine]
-        if self._options.trial and self._maildir:
-            make_directory(self._maildir, self._account, 0o700)
-            self._listeners[Role.TRIAL] = [listeners.bind_tcp(*self._options.trial)]
-        self._pidfile.write(self._addresses(Role.WORKER))
-
-    def _addresses(self, role: Role) -> tuple[str, ...]:
-        return tuple(listeners.address_text(sock) for sock in self._listeners[role])
-
-    def _open_table(self) -> Table:
-        now_ms = self._clock.boot_ms()
-        gid = self._account.gid if self._account and os.geteuid() == 0 else -1
+    def _open_table(self, account: Account | None) -> tuple[Table, int]:
+        gid = account.gid if account and os.geteuid() == 0 else -1
         try:
-            table = create_table(self._table_path, now_ms=now_ms, gid=gid)
+            table = create_table(self._table_path, now_ms=self._clock.boot_ms(), gid=gid)
         except TableError as error:
             raise HaltMaster(ExitCode.CANNOT_CREATE, str(error)) from error
         self._table = table
         if table.set_aside:
             log.warning("event=table_set_aside reason=%s", quoted(table.set_aside))
-        self._generation = table.generation + 1
-        table.lead(self._id, self._generation)
+        generation = table.generation + 1
+        table.lead(self._id, generation)
         free_dead(table, procid.is_alive, self._id)
-        return table
+        return table, generation
 
-    def _make_context(self, role: Role, number: int, slot: int) -> ChildContext:
-        return ChildContext(
-            role=role,
-            number=number,
-            generation=self._generation,
-            config=self._config,
-            table_path=self._table_path,
-            slot_index=slot,
-            listeners=tuple(self._listeners[role]),
-            lifeline_fd=self._lifeline_read,
-            log_fd=self._log_fd,
-            owner=self._id,
-            engine_address=f"unix:{self._engine_path}" if self._config.scan.runs_embedded else "",
-            maildir=self._maildir if role is Role.TRIAL else None,
-            outlives=outlived_by(role),
-            ssl_listeners=tuple(self._ssl_listeners) if role is Role.WORKER else (),
-            tls=self._tls if role is Role.WORKER else None,
-        )
+    def _add_trial(
+        self, duties: _Duties, address: tuple[str, int], account: Account | None
+    ) -> None:
+        """The built-in next hop: of the first configuration, whatever is reloaded."""
+        if self._maildir is not None:
+            make_directory(self._maildir, account, 0o700)
+        listener = listeners.bind_tcp(*address)
+        self._trial_address = listeners.address_text(listener)
+        generations, config, maildir = duties.generations, self._config, self._maildir
+
+        def context(seat: Seat, slot: int, control_fd: int) -> ChildContext:
+            return generations.context(config, seat, slot, control_fd, (listener,), maildir=maildir)
+
+        number = generations.current.number if generations.current else 0
+        entry = self._options.entries[Role.TRIAL]
+        duties.children.add_seat(Seat(Role.TRIAL, 0, entry, number, context))
+
+    def _addresses(self, *, is_ssl: bool = False) -> tuple[str, ...]:
+        if self._duties is None:
+            return ()
+        generations = self._duties.generations
+        sockets = (generations.ssl if is_ssl else generations.smtp).sockets
+        return tuple(listeners.address_text(sock) for sock in sockets)
+
+    def _publish(self) -> None:
+        """Brings the pidfile up to date."""
+        if self._duties is not None:
+            reloading = self._duties.reloading
+            self._pidfile.write(
+                self._addresses(), reloading.asked, reloading.done, reloading.failure
+            )
 
     # The loop
 
-    def _safe_step(self, children: Children) -> bool:
+    def _safe_step(self, duties: _Duties) -> bool:
         """A step whose surprises do not take the children along: they go on serving."""
         try:
-            return self._step(children)
+            return self._step(duties)
         except Exception:
             log.exception("event=master_failed")
             self._signals.wait(_POLL_S)
             return False
 
-    def _step(self, children: Children) -> bool:
+    def _step(self, duties: _Duties) -> bool:
         """One turn; True when all is over."""
         now_ms = self._clock.boot_ms()
-        is_ending = self._phase >= 0 or self._is_stopping
-        children.reap(now_ms, stopping=is_ending)
+        children, current = duties.children, duties.generations.current
+        ended = children.reap(now_ms, stopping=self._drain.is_ending)
         children.note_ready()
-        if is_ending:
-            if self._advance(children, now_ms):
+        if self._drain.is_ending:
+            if self._drain.advance(children, now_ms):
                 return True
         else:
+            if self._tls.watch(now_ms):
+                duties.reloading.renew()
+            duties.reloading.step(ended, now_ms)
             children.fill(now_ms)
-            if not self._was_ready and children.all_ready:
+            if not self._was_ready and children.are_ready(children.seats):
                 self._announce()
-        children.watch(now_ms, int(self._config.workers.hang_timeout * 1000))
-        self._sweep(now_ms)
+        hang_s = (current.config if current else self._config).workers.hang_timeout
+        children.watch(now_ms, int(hang_s * 1000))
+        self._sweep(duties.table, now_ms)
         if wants_watchdog():
             notify("WATCHDOG=1")
-        self._signals.wait(self._pause_s(children, is_ending=is_ending))
+        self._signals.wait(self._pause_s(duties))
         for signum in self._signals.take():
             if signum in _HANDLERS:
-                handler: Callable[[], None] = getattr(self, _HANDLERS[signal.Signals(signum)])
-                handler()
+                handler: Callable[[_Duties], None]
+                handler = getattr(self, _HANDLERS[signal.Signals(signum)])
+                handler(duties)
         return False
 
-    def _pause_s(self, children: Children, *, is_ending: bool) -> float:
-        if is_ending:
-            return 0.25
-        if not all(child.is_ready for child in children.living.values()):
+    def _pause_s(self, duties: _Duties) -> float:
+        if self._drain.is_ending:
+            return _ENDING_POLL_S
+        children = duties.children
+        if not all(child.is_ready or child.is_dismissed for child in children.living.values()):
             return _BOOT_POLL_S
         next_ms = children.next_fill_ms()
         if next_ms is None:
@@ -288,111 +278,118 @@ class Master:
     def _announce(self) -> None:
         """Everything serves for the first time: says so to whoever waits for it."""
         self._was_ready = True
-        listen, trial = self._addresses(Role.WORKER), self._addresses(Role.TRIAL)
-        over_tls = tuple(listeners.address_text(sock) for sock in self._ssl_listeners)
-        ready = Ready(self._id[0], listen, trial[0] if trial else "", self._maildir, over_tls)
+        over_tls = self._addresses(is_ssl=True)
+        ready = Ready(self._id[0], self._addresses(), self._trial_address, self._maildir, over_tls)
         self._set_title("ready")
-        log.info(
-            "event=ready pid=%d listen=%s ssl=%s",
-            *(ready.pid, ",".join(listen) or "-", ",".join(over_tls) or "-"),
-        )
-        if trial:
+        shown = (",".join(addresses) or "-" for addresses in (ready.listen, ready.ssl))
+        log.info("event=ready pid=%d listen=%s ssl=%s", ready.pid, *shown)
+        if ready.trial:
             note = quoted("for trying out only, this is no mail store")
-            log.warning("event=trial_next_hop listen=%s note=%s", trial[0], note)
+            log.warning("event=trial_next_hop listen=%s note=%s", ready.trial, note)
         notify(f"READY=1\nMAINPID={ready.pid}")
         if self._options.ready_fd >= 0:
-            known = {"pid": ready.pid, "listen": listen, "ssl": over_tls, "trial": ready.trial}
-            try:
-                os.write(self._options.ready_fd, f"{json.dumps(known)}\n".encode())
-                os.close(self._options.ready_fd)
-            except OSError:
-                pass  # who asked has gone
+            found = {
+                "pid": ready.pid,
+                "listen": ready.listen,
+                "ssl": ready.ssl,
+                "trial": ready.trial,
+            }
+            tell_ready(self._options.ready_fd, found)
         if self._options.on_ready:
             self._options.on_ready(ready)
 
-    def _sweep(self, now_ms: int) -> None:
+    def _sweep(self, table: Table, now_ms: int) -> None:
         """Gives back slots of earlier masters' children that have died meanwhile."""
-        if self._table is not None and now_ms - self._swept_ms >= _SWEEP_MS:
+        if now_ms - self._swept_ms >= _SWEEP_MS:
             self._swept_ms = now_ms
-            free_dead(self._table, procid.is_alive, self._id)
+            free_dead(table, procid.is_alive, self._id)
 
     # Signals: one method for each handler that master.signals names
 
-    def handle_term(self) -> None:
+    def handle_reload(self, duties: _Duties) -> None:
+        """Reload, and accept again."""
+        if self._drain.is_ending:
+            return
+        if not duties.generations.is_accepting:
+            log.info("event=accepting")
+            duties.generations.set_accepting(True)
+            self._set_title("ready")
+        duties.reloading.ask()
+
+    def handle_term(self, duties: _Duties) -> None:
         """Drain; a second one stops."""
-        if self._phase >= 0 or self._is_stopping:
-            self.handle_stop()
+        if self._drain.is_ending:
+            self.handle_stop(duties)
             return
         log.info("event=draining reason=TERM")
         self._set_title("draining")
         notify("STOPPING=1")
+        duties.reloading.cancel()
         # New connections are refused from now on, not left waiting in a backlog nobody reads.
-        for listener in (*self._listeners[Role.WORKER], *self._ssl_listeners):
-            listener.close()
-        self._begin_phase(0)
+        duties.generations.close_listeners()
+        current = duties.generations.current
+        drain_s = (current.config if current else self._config).workers.drain_timeout
+        self._drain.begin(duties.children, self._clock.boot_ms(), int(drain_s * 1000))
 
-    def handle_stop(self) -> None:
+    def handle_stop(self, duties: _Duties) -> None:
         """Stop now."""
-        if self._is_stopping or self._children is None:
+        if self._drain.is_stopping:
             return
         log.info("event=stopping")
         self._set_title("stopping")
         notify("STOPPING=1")
-        self._is_stopping = True
-        self._deadline_ms = self._clock.boot_ms() + _STOP_MS
-        self._children.signal_all(signal.SIGINT)
+        duties.reloading.cancel()
+        self._drain.stop(duties.children, self._clock.boot_ms())
 
-    def handle_more(self) -> None:
+    def handle_reopen(self, duties: _Duties) -> None:
+        """Reopen the log file, in every child too."""
+        if self._logfile.reopen():
+            duties.children.tell(tuple(Role), Word.LOG, self._logfile.fd)
+            log.info("event=log_reopened")
+        elif not self._logfile.is_file:
+            log.info("event=log_kept reason=%s", quoted("logging.to names no file"))
+
+    def handle_upgrade(self, duties: _Duties) -> None:
+        """Nothing yet."""
+        del duties
+        log.warning("event=upgrade_unknown note=%s", quoted("USR2 has no effect yet"))
+
+    def handle_hold(self, duties: _Duties) -> None:
+        """Stop accepting until a reload."""
+        if self._drain.is_ending:
+            return
+        if is_on_terminal():
+            log.info("event=hold_ignored reason=%s", quoted("in the foreground of a terminal"))
+            return
+        log.warning("event=holding note=%s", quoted("nothing is accepted until HUP"))
+        duties.generations.set_accepting(False)
+        self._set_title("holding")
+
+    def handle_more(self, duties: _Duties) -> None:
         """One worker more."""
-        if self._children is not None and self._phase < 0 and not self._is_stopping:
-            numbers = {seat.number for seat in self._children.seats if seat.role is Role.WORKER}
-            number = next(free for free in range(len(numbers) + 1) if free not in numbers)
-            log.info("event=worker_added number=%d", number)
-            self._children.add_seat(Role.WORKER, number, self._options.entries[Role.WORKER])
+        if not self._drain.is_ending:
+            number = duties.generations.add_worker()
+            if number is None:
+                log.warning("event=worker_not_added reason=%s", quoted("no room in the table"))
+            else:
+                log.info("event=worker_added number=%d", number)
 
-    def handle_less(self) -> None:
+    def handle_less(self, duties: _Duties) -> None:
         """One worker less, but never none."""
-        if self._children is not None and self._phase < 0 and not self._is_stopping:
-            workers = [seat for seat in self._children.seats if seat.role is Role.WORKER]
-            if len(workers) == 1:
+        if not self._drain.is_ending:
+            number = duties.generations.dismiss_worker()
+            if number is None:
                 log.info("event=worker_kept reason=last")
             else:
-                last = max(workers, key=lambda seat: seat.number)
-                log.info("event=worker_dismissed number=%d", last.number)
-                self._children.dismiss(last)
+                log.info("event=worker_dismissed number=%d", number)
 
     # End
 
-    def _begin_phase(self, phase: int) -> None:
-        self._phase = phase
-        grace_ms = _DRAIN_GRACE_MS
-        if phase == 0:
-            grace_ms += int(self._config.workers.drain_timeout * 1000)
-        self._deadline_ms = self._clock.boot_ms() + grace_ms
-        if self._children is not None:
-            for child in self._children.of(STOP_ORDER[phase]):
-                send_signal(child.pid, signal.SIGTERM)
-
-    def _advance(self, children: Children, now_ms: int) -> bool:
-        """The next step of the end; True when nobody lives any more."""
-        if not children.living:
-            return True
-        if self._is_stopping:
-            left = list(children.living.values())
-        else:
-            while not children.of(STOP_ORDER[self._phase]):
-                self._begin_phase(self._phase + 1)
-            left = children.of(STOP_ORDER[self._phase])
-        if now_ms >= self._deadline_ms:
-            for child in left:
-                log.warning("event=killed child=%s-%d", child.seat.role.name, child.seat.number)
-                send_signal(child.pid, signal.SIGKILL)
-        return False
-
-    def _abandon(self, children: Children) -> None:
+    def _abandon(self, duties: _Duties) -> None:
         """The loop was left by an exception: nobody may be left behind."""
-        children.signal_all(signal.SIGKILL)
-        children.bury_all()
+        duties.reloading.cancel()
+        duties.children.signal_all(signal.SIGKILL)
+        duties.children.bury_all()
 
     def _close(self) -> None:
         """Gives everything back, in the reverse order; called whatever happened."""
@@ -400,14 +397,18 @@ class Master:
         for fd in (self._lifeline_read, self._lifeline_write):
             if fd >= 0:
                 os.close(fd)
-        if self._listeners[Role.ENGINE]:
-            self._engine_path.unlink(missing_ok=True)
-        for bound in (*self._listeners.values(), self._ssl_listeners):
-            for listener in bound:
-                listener.close()
+        if self._duties is not None:
+            self._duties.generations.close()
         if self._table is not None:
             self._table.close()
         self._pidfile.release()
 
     def _set_title(self, state: str) -> None:
         setproctitle.setproctitle(f"gwsmtp: master [{self._name}] {state}")
+
+
+def _warn_about_privileges(account: Account | None) -> None:
+    if os.geteuid() == 0 and account is None:
+        log.warning("event=privileged note=%s", quoted("workers.user is not set"))
+    elif os.geteuid() != 0 and account and account.uid != os.geteuid():
+        log.warning("event=unprivileged note=%s", quoted("not root, so workers.user is not used"))

@@ -1,10 +1,13 @@
-"""Talks to systemd, when it is there: readiness, stopping, watchdog (sd_notify(3)).
+"""Talks to who waits for us: systemd, when it is there (sd_notify(3)), and ``run --ready-fd``.
 
-One datagram to the socket NOTIFY_SOCKET names. Failing is of no consequence: nobody listens then.
+One datagram to the socket NOTIFY_SOCKET names: readiness, reloading, stopping, watchdog. Failing is
+of no consequence: nobody listens then.
 """
 
+import json
 import os
 import socket
+from collections.abc import Mapping
 
 
 def notify(message: str) -> None:
@@ -25,3 +28,12 @@ def notify(message: str) -> None:
 def wants_watchdog() -> bool:
     """True when systemd ends a master that says nothing for WATCHDOG_USEC."""
     return "WATCHDOG_USEC" in os.environ
+
+
+def tell_ready(fd: int, ready: Mapping[str, object]) -> None:
+    """Writes one JSON line to ``fd`` and closes it; never raises."""
+    try:
+        os.write(fd, json.dumps(ready).encode() + b"\n")
+        os.close(fd)
+    except OSError:
+        pass  # who asked has gone

@@ -1,7 +1,9 @@
 """``paths.run/NAME.pid``: which master runs, and where it listens.
 
 First line the pid, as tools expect; then its start time in clock ticks, so that a reused pid is
-never signalled; then one line for each address it listens on. While the master lives it holds a
+never signalled; then one line for each address it listens on; then ``KEY=VALUE`` lines about
+reloads: ``asked`` and ``done`` count HUPs, ``failure`` says why the last reload changed nothing,
+blank where it acted. While the master lives it holds a
 record lock on the file, which its children do not inherit and which dies with it: the lock, not
 the content, decides whether a second one may start. Read by ``stop`` and ``status``.
 """
@@ -23,6 +25,9 @@ class RunningMaster:
     pid: int
     start_ticks: int
     listen: tuple[str, ...]
+    reloads_asked: int = 0
+    reloads_done: int = 0
+    reload_failure: str = ""
 
     @property
     def is_alive(self) -> bool:
@@ -33,8 +38,16 @@ class RunningMaster:
 def read_pidfile(path: Path) -> RunningMaster | None:
     """The living master that ``path`` names, None where there is none."""
     try:
-        lines = path.read_text("ascii").splitlines()
-        master = RunningMaster(int(lines[0]), int(lines[1]), tuple(lines[2:]))
+        lines = path.read_text("utf-8").splitlines()
+        pairs = dict(line.split("=", 1) for line in lines[2:] if "=" in line)
+        master = RunningMaster(
+            int(lines[0]),
+            int(lines[1]),
+            tuple(line for line in lines[2:] if "=" not in line),
+            int(pairs.get("asked", 0)),
+            int(pairs.get("done", 0)),
+            pairs.get("failure", ""),
+        )
     except (OSError, ValueError, IndexError):
         return None
     return master if master.is_alive else None
@@ -72,10 +85,13 @@ class PidFile:
                 return
             os.close(fd)  # the last holder removed the file between our open and our lock
 
-    def write(self, listen: tuple[str, ...]) -> None:
-        """Stores who we are and where we listen."""
+    def write(
+        self, listen: tuple[str, ...], asked: int = 0, done: int = 0, failure: str = ""
+    ) -> None:
+        """Stores who we are, where we listen, and how reloads went."""
         pid, ticks = procid.own_id()
-        text = "".join(f"{line}\n" for line in (pid, ticks, *listen)).encode("ascii")
+        reloads = (f"asked={asked}", f"done={done}", f"failure={' '.join(failure.split())}")
+        text = "".join(f"{line}\n" for line in (pid, ticks, *listen, *reloads)).encode("utf-8")
         os.fchmod(self._fd, 0o644)
         os.pwrite(self._fd, text, 0)
         os.ftruncate(self._fd, len(text))

@@ -1,8 +1,7 @@
-"""The master's signals: one table, from which help and tests are made, and their queue.
+"""The master's signals: one table, from which help, man page and tests are made, and their queue.
 
 A handler only records; the master's loop wakes up, takes the queue and calls ``Master.<handler>``.
-So no handler runs in the middle of anything. HUP, USR1, USR2 and WINCH are ignored: an
-administrator's habit must not end the service.
+So no handler runs in the middle of anything.
 """
 
 import collections
@@ -30,17 +29,33 @@ class SignalRow:
 
 SIGNALS = (
     SignalRow(
+        signal.SIGHUP,
+        "reload: read and check the file, start new workers, let the old ones drain; a file with "
+        "problems changes nothing; ends what WINCH began",
+        "handle_reload",
+    ),
+    SignalRow(
         signal.SIGTERM,
         "drain, then stop: sessions may finish, at most workers.drain_timeout; a second one stops",
         "handle_term",
     ),
     SignalRow(signal.SIGINT, "stop now", "handle_stop"),
     SignalRow(signal.SIGQUIT, "stop now", "handle_stop"),
-    SignalRow(signal.SIGTTIN, "one worker more", "handle_more"),
-    SignalRow(signal.SIGTTOU, "one worker less", "handle_less"),
+    SignalRow(signal.SIGUSR1, "reopen the log file (after logrotate)", "handle_reopen"),
+    SignalRow(signal.SIGUSR2, "reserved for the hot upgrade; logged, no effect", "handle_upgrade"),
+    SignalRow(signal.SIGTTIN, "one worker more, until the next reload", "handle_more"),
+    SignalRow(
+        signal.SIGTTOU, "one worker less, but never none, until the next reload", "handle_less"
+    ),
+    SignalRow(
+        signal.SIGWINCH,
+        "stop accepting until HUP: sessions go on, new clients wait in the listener's backlog; no "
+        "effect in the foreground of a terminal, whose resizing sends it",
+        "handle_hold",
+    ),
 )
 
-IGNORED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGPIPE)
+IGNORED = (signal.SIGPIPE,)
 
 QUEUED = (*(row.signum for row in SIGNALS), signal.SIGCHLD)
 """What is blocked around a fork, so that a child's handlers are in place before the first one."""
@@ -97,3 +112,17 @@ class SignalQueue:
         os.close(self._read_fd)
         os.close(self._write_fd)
         self._read_fd = self._write_fd = -1
+
+
+def is_on_terminal() -> bool:
+    """Whether we are what a terminal's window sends its signals to."""
+    try:
+        fd = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(fd) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(fd)

@@ -88,13 +88,15 @@ class Deadline:
         self._look = None
         self._looks = inf
 
-    def interrupt(self, error: Exception) -> None:
-        """Throws ``error`` into the wait that is armed, soon; called from another greenlet."""
-        self._loop.run_callback(self._throw, error)
+    def interrupt(self, decide: Callable[[], Exception | None]) -> None:
+        """Soon throws what ``decide`` returns then, if anything, into the wait that is armed.
+        Called from another greenlet.
+        """
+        self._loop.run_callback(self._throw, decide)
 
-    def _throw(self, error: Exception) -> None:
+    def _throw(self, decide: Callable[[], Exception | None]) -> None:
         waiting = self._greenlet
-        if waiting is not None:
+        if waiting is not None and (error := decide()) is not None:
             self._greenlet = None
             waiting.throw(error)
 

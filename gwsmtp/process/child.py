@@ -12,6 +12,10 @@ How a child ends:
 * INT or QUIT: *stop*. The stop callbacks have 2 s, main one more to return, then the process ends.
 * Should even the event loop stand still by then, SIGALRM of the kernel ends the process.
 
+What the master says meanwhile (``process.control``) is done here too: another log file takes the
+place of the old descriptor, number and all, so whoever writes notices nothing; ``on_accepting`` is
+called with False when accepting is to be held, with True when it is to go on.
+
 An engine serves workers: when the master is gone it drains only after they have ended.
 
 Nothing here blocks but ``wait``. Watchers keep the loop alive, so a main that waits for ever is no
@@ -39,6 +43,7 @@ from gwsmtp.base.seams import Clock
 from gwsmtp.limits.arena import Table
 from gwsmtp.limits.slots import Gauge, Role, SlotState, SlotWriter, read_slots
 from gwsmtp.process.context import ChildContext
+from gwsmtp.process.control import Hearing, Word
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +72,7 @@ class Child:
         self._state = "starting"
         self._drain_callbacks: list[Callback] = []
         self._stop_callbacks: list[Callback] = []
+        self._accepting_callbacks: list[Callable[[bool], object]] = []
         self._done = gevent.event.Event()
         self._is_draining = False
         self._is_stopping = False
@@ -87,6 +93,10 @@ class Child:
     def on_stop(self, callback: Callback) -> None:
         """Registers what "end now" means; all of them run at the same time and have 2 s."""
         self._stop_callbacks.append(callback)
+
+    def on_accepting(self, callback: Callable[[bool], object]) -> None:
+        """Registers who holds (False) and resumes (True) accepting; must not wait."""
+        self._accepting_callbacks.append(callback)
 
     def ready(self) -> None:
         """Tells the master, and through it the world, that this child serves."""
@@ -118,6 +128,11 @@ class Child:
         flush.start(self.log_writer.flush)
         self._lifeline.start(self._on_lifeline)
         self._watchers += [beat, flush]
+        if self.context.control_fd >= 0:
+            hearing = Hearing(self.context.control_fd)
+            control = loop.io(hearing.fd, _READ)
+            control.start(self._on_control, hearing, control)
+            self._watchers.append(control)
         for signum, handler in (
             (signal.SIGTERM, self._on_term),
             (signal.SIGINT, self._on_int),
@@ -143,6 +158,24 @@ class Child:
     def _set_state(self, state: SlotState, title: str) -> None:
         self.slot.set_state(state, self.clock.boot_ms())
         self.set_title(title)
+
+    def _on_control(self, hearing: Hearing, watcher: object) -> None:
+        try:
+            while (heard := hearing.next()) is not None:
+                self._obey(*heard)
+        except EOFError:  # the lifeline tells it too, and acts
+            watcher.stop()  # type: ignore[attr-defined]  # a watcher of the loop
+
+    def _obey(self, word: Word, fd: int) -> None:
+        if word is Word.LOG:
+            # What stays on a terminal's or a journal's descriptor has nothing to reopen.
+            if self.context.log_fd > 2:
+                self.log_writer.flush()
+                os.dup2(fd, self.context.log_fd, inheritable=False)
+            os.close(fd)
+            return
+        for callback in self._accepting_callbacks:
+            callback(word is Word.ACCEPT)
 
     # The way to the end. Watchers' callbacks run in the hub, where nothing may wait.
 

@@ -136,7 +136,8 @@ class ChildContext:
     the embedded engine, "" where there is none. ``ssl_listeners`` are a worker's for TLS from the
     first byte; ``tls`` is what it speaks TLS with, None without a usable certificate. ``outlives``
     names the roles that need this child: when the master is gone it drains only after they have
-    ended.
+    ended. ``control_fd`` is the child's end of ``process.control``; ``is_accepting`` is False for a
+    worker born while WINCH holds.
     """
 
     role: Role
@@ -154,6 +155,8 @@ class ChildContext:
     outlives: tuple[Role, ...] = ()
     ssl_listeners: Sequence[socket.socket] = ()
     tls: TlsMaterial | None = None
+    control_fd: int = -1
+    is_accepting: bool = True
 
     @property
     def label(self) -> str:

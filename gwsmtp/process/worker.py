@@ -5,7 +5,9 @@ changes during its life.
 """
 
 import logging
+import socket  # for types only
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 import gevent
@@ -14,9 +16,10 @@ import gevent.event
 from gwsmtp.base.logs import quoted
 from gwsmtp.base.peer import Peer
 from gwsmtp.config.root import Config
+from gwsmtp.limits.balance import Balance
 from gwsmtp.limits.slots import Gauge
 from gwsmtp.net.wire import Wire
-from gwsmtp.process.acceptor import Acceptor
+from gwsmtp.process.acceptor import Acceptor, Handler
 from gwsmtp.process.child import Child
 from gwsmtp.process.context import ChildContext
 from gwsmtp.process.services import build_scanner, build_services
@@ -35,12 +38,27 @@ SSL = "ssl"
 class Worker:
     """The live sessions of one process."""
 
-    def __init__(self, child: Child, services: Services) -> None:
+    def __init__(self, child: Child, services: Services, balance: Balance) -> None:
         self._child = child
         self._services = services
+        self._balance = balance
+        self._acceptors: list[Acceptor] = []
         self._sessions: set[Session] = set()
         self._is_draining = False
         self._idle = gevent.event.Event()
+
+    def listen(self, listeners: Sequence[socket.socket], take: Handler) -> None:
+        """Takes listeners over, whose connections ``take`` gets, once ``set_accepting`` says so."""
+        for listener in listeners:
+            self._acceptors.append(Acceptor(listener, take, self._balance.may_accept))
+
+    def set_accepting(self, is_accepting: bool) -> None:
+        """Holds or resumes all listeners."""
+        for acceptor in self._acceptors:
+            if is_accepting:
+                acceptor.start()
+            else:
+                acceptor.hold()
 
     def take(self, wire: Wire, peer: Peer) -> None:
         """A new connection: its session begins in a greenlet of its own."""
@@ -61,12 +79,19 @@ class Worker:
         finally:
             self._sessions.discard(session)
             self._child.slot.gauges[Gauge.SESSIONS] = len(self._sessions)
+            for acceptor in self._acceptors:
+                acceptor.session_ended()
             if self._is_draining and not self._sessions:
                 self._idle.set()
 
     def drain(self) -> None:
-        """Ends idle sessions now, the others at their next command boundary; waits for all."""
+        """Accepts nobody more; ends idle sessions now, the others at their next command boundary;
+        waits for all.
+        """
         self._is_draining = True
+        for acceptor in self._acceptors:
+            acceptor.stop()
+        self._acceptors.clear()
         for session in list(self._sessions):
             session.drain()
         if self._sessions:
@@ -86,19 +111,18 @@ def main(context: ChildContext, child: Child) -> None:
     config = cast(Config, context.config)
     scanner = build_scanner(config, child, context.engine_address)
     services = build_services(config, child, scanner)
-    worker = Worker(child, services)
-    acceptors = [Acceptor(listener, worker.take) for listener in context.listeners]
-    acceptors += [Acceptor(listener, worker.take_ssl) for listener in context.ssl_listeners]
+    worker = Worker(child, services, Balance(child.table, context.slot_index))
+    worker.listen(context.listeners, worker.take)
+    worker.listen(context.ssl_listeners, worker.take_ssl)
 
     def drain() -> None:
-        for acceptor in acceptors:
-            acceptor.stop()
         worker.drain()
         scanner.close()
 
     child.on_drain(drain)
+    child.on_accepting(worker.set_accepting)
     scanner.start()
-    for acceptor in acceptors:
-        acceptor.start()
+    if context.is_accepting:
+        worker.set_accepting(True)
     child.ready()
     child.wait()

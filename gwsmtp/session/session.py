@@ -133,8 +133,11 @@ class Session:
     def drain(self) -> None:
         """The worker is going down: ends now if idle, else at the next command boundary."""
         self._is_draining = True
-        if self._is_reading and self._is_idle:
-            self._wire.deadline.interrupt(_Draining())
+        self._wire.deadline.interrupt(self._end_if_idle)
+
+    def _end_if_idle(self) -> Exception | None:
+        # Asked at the last moment: meanwhile a command may have come, and its answer be half sent.
+        return _Draining() if self._is_reading and self._is_idle else None
 
     @property
     def _is_idle(self) -> bool:
@@ -152,6 +155,8 @@ class Session:
         deadline.watch(self.services.limits.pace.transaction_s, self._look)
         deadline.arm(timeouts.connection_s, "first command")
         while True:
+            if self._is_draining and self._is_idle:
+                raise _Draining
             self._is_reading = True
             data = wire.read()
             self._is_reading = False
@@ -169,8 +174,6 @@ class Session:
                 if not self._secure():
                     return
                 wire = self._wire
-            if self._is_draining and self._is_idle:
-                raise _Draining
             self._arm(has_progress)
 
     def _handle_events(self) -> bool:

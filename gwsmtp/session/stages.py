@@ -218,9 +218,10 @@ def help_(session: Conversation, event: events.Help) -> Reply:  # noqa: ARG001
 
 
 def quit_(session: Conversation, event: events.Quit) -> Reply:  # noqa: ARG001
-    """QUIT."""
+    """QUIT; who sends more behind it is closed with care, see ``Session._close``."""
     session.stage = Stage.QUIT
-    session.summary.reason = "quit"
+    has_more = session.protocol.has_input
+    session.summary.reason = "quit with input behind it" if has_more else "quit"
     return replies.BYE
 
 

@@ -41,7 +41,7 @@ def test_help_names_every_command_and_imports_none() -> None:
         check=True,
     )
     for name, _, text in COMMANDS:
-        assert f"  {name} " in done.stdout
+        assert (f"  {name} " in done.stdout) == bool(text)
         assert text in done.stdout
     assert "['gwsmtp.cli.main']" in done.stdout
 
@@ -57,12 +57,11 @@ def test_help_of_run_is_made_from_the_table_of_signals() -> None:
     assert done.returncode == ExitCode.OK
     for row in SIGNALS:
         assert f"  {row.name} " in done.stdout
-    assert "HUP" not in done.stdout
     assert "gwsmtp run -c" in done.stdout
 
 
 def test_configuration_that_is_not_there_is_one_line() -> None:
-    for command in ("run", "stop", "status"):
+    for command in ("run", "reload", "stop", "status"):
         done = run(command, "-c", "/nonexistent/gwsmtp.yaml")
         assert done.returncode == ExitCode.CONFIG
         assert done.stderr == "/nonexistent/gwsmtp.yaml: No such file or directory\n"

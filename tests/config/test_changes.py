@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gwsmtp.config.changes import Change, changes, needs
+from gwsmtp.config.changes import Change, adopt, changes, needs
 from gwsmtp.config.setting import Applies
 from tests.config.helpers import ORGANIZATION, config_of
 
@@ -67,3 +67,19 @@ def test_organisations_that_move_in_the_tree(tmp_path: Path) -> None:
     flat = "organizations: [{name: a}, {name: b}]\n"
     deep = "organizations: [{name: a, children: [{name: b}]}]\n"
     assert texts(tmp_path, flat, deep) == ['organizations[b]: "at the top" -> "below a" (workers)']
+
+
+def test_a_reload_keeps_what_needs_a_restart_and_takes_the_rest(tmp_path: Path) -> None:
+    old = config_of(tmp_path, "workers: {count: 1, user: one}\n")
+    new = config_of(
+        tmp_path,
+        "workers: {count: 2, user: two}\npaths: {log: /var/log/gw}\nserver: {listen: '[::1]:26'}\n",
+    )
+    config, kept = adopt(old, new)
+    assert [change.key for change in kept] == ["paths.log", "workers.user"]
+    assert config.workers.count == 2
+    assert config.server == new.server
+    assert config.workers.user == "one"
+    assert config.paths == old.paths
+    assert [str(change) for change in adopt(config, new)[1]] == [str(change) for change in kept]
+    assert adopt(old, old) == (old, [])

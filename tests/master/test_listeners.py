@@ -12,7 +12,7 @@ import pytest
 
 from gwsmtp.base.errors import HaltMaster
 from gwsmtp.base.exitcodes import ExitCode
-from gwsmtp.master.listeners import address_text, bind_listeners, bind_tcp, bind_unix
+from gwsmtp.master.listeners import ListenerSet, address_text, bind_tcp, bind_unix
 from tests.support.masterproc import until
 from tests.support.standin import Endpoint
 
@@ -24,7 +24,8 @@ def stack() -> Iterator[ExitStack]:
 
 
 def test_port_zero_takes_a_free_port_and_tells_it(stack: ExitStack) -> None:
-    bound = bind_listeners([Endpoint(), Endpoint()])
+    listeners = ListenerSet()
+    bound = listeners.prepare([Endpoint(), Endpoint()], must_bind=True).sockets
     for listener in bound:
         stack.enter_context(listener)
         host, _, port = address_text(listener).rpartition(":")
@@ -47,7 +48,7 @@ def test_taken_address_names_its_holder_and_frees_the_others(stack: ExitStack) -
     with bind_tcp("127.0.0.1", 0) as probe:
         free = probe.getsockname()[1]
     with pytest.raises(HaltMaster) as caught:
-        bind_listeners([Endpoint(port=free), Endpoint(port=port)])
+        ListenerSet().prepare([Endpoint(port=free), Endpoint(port=port)], must_bind=True)
     assert caught.value.exit_code == ExitCode.CANNOT_BIND
     assert caught.value.reason.startswith(f"cannot listen on 127.0.0.1:{port}: taken by ")
     assert f"(pid {os.getpid()})" in caught.value.reason
@@ -97,3 +98,57 @@ def test_unix_socket_behind_which_orphans_drain_is_replaced(
 def test_too_long_a_path_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(HaltMaster, match="too long"):
         bind_unix(tmp_path / ("x" * 120), None)
+
+
+def test_rebinding_keeps_equal_ones_opens_new_ones_and_closes_the_rest(stack: ExitStack) -> None:
+    ports = free_ports(3)
+    listeners = ListenerSet()
+    stack.callback(listeners.close)
+    first = listeners.prepare([Endpoint(port=ports[0]), Endpoint(port=ports[1])], must_bind=True)
+    listeners.commit(first)
+    second = listeners.prepare([Endpoint(port=ports[2]), Endpoint(port=ports[1])], must_bind=False)
+    assert second.sockets[1] is first.sockets[1]
+    assert second.gone == first.sockets[:1]
+    socket.create_connection(("127.0.0.1", ports[0])).close()  # still open: nothing is decided
+    listeners.commit(second)
+    assert listeners.sockets == second.sockets
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", ports[0]))
+    for port in ports[1:]:
+        socket.create_connection(("127.0.0.1", port)).close()
+
+
+def test_abandoned_change_leaves_what_there_was(stack: ExitStack) -> None:
+    ports = free_ports(2)
+    listeners = ListenerSet()
+    stack.callback(listeners.close)
+    listeners.commit(listeners.prepare([Endpoint(port=ports[0])], must_bind=True))
+    listeners.abandon(listeners.prepare([Endpoint(port=ports[1])], must_bind=False))
+    socket.create_connection(("127.0.0.1", ports[0])).close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", ports[1]))
+
+
+def test_refused_address_closes_no_old_one(stack: ExitStack) -> None:
+    holder = stack.enter_context(bind_tcp("127.0.0.1", 0))
+    old, other = free_ports(2)
+    listeners = ListenerSet()
+    stack.callback(listeners.close)
+    listeners.commit(listeners.prepare([Endpoint(port=old)], must_bind=True))
+    taken = Endpoint(port=holder.getsockname()[1])
+    rebind = listeners.prepare([taken, Endpoint(port=other)], must_bind=False)
+    assert [address[1] for address, _ in rebind.after] == [other, old]
+    assert rebind.gone == ()
+    listeners.commit(rebind)
+    again = listeners.prepare([Endpoint(port=other)], must_bind=False)
+    assert [address[1] for address, _ in again.after] == [other]
+    listeners.commit(again)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", old))
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago."""
+    with ExitStack() as held:
+        socks = [held.enter_context(bind_tcp("127.0.0.1", 0)) for _ in range(count)]
+        return [sock.getsockname()[1] for sock in socks]

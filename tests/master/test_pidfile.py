@@ -74,3 +74,15 @@ def test_unusable_path_is_one_line(path: Path) -> None:
     with pytest.raises(HaltMaster, match="cannot create") as caught:
         PidFile(path / "none" / "x").acquire()
     assert caught.value.exit_code == ExitCode.CANNOT_CREATE
+
+
+def test_reloads_are_told_beside_the_addresses(tmp_path: Path) -> None:
+    pidfile = PidFile(tmp_path / "x.pid")
+    pidfile.acquire()
+    pidfile.write(("127.0.0.1:25", "[::1]:25"), 3, 2, "line one\nasked=9")
+    found = read_pidfile(tmp_path / "x.pid")
+    assert found is not None
+    assert found.listen == ("127.0.0.1:25", "[::1]:25")
+    assert (found.reloads_asked, found.reloads_done) == (3, 2)
+    assert found.reload_failure == "line one asked=9"
+    pidfile.release()

@@ -80,9 +80,12 @@ def test_interrupt_reaches_the_armed_wait_only() -> None:
 
     greenlet = gevent.spawn(victim)
     ready.wait()
-    deadline.interrupt(ValueError("drain"))
+    deadline.interrupt(lambda: None)
+    gevent.sleep(0)
+    assert not greenlet.ready(), "who decides otherwise at the last moment leaves it alone"
+    deadline.interrupt(lambda: ValueError("drain"))
     assert greenlet.get(timeout=5) == "drain"
-    deadline.interrupt(ValueError("nobody waits"))
+    deadline.interrupt(lambda: ValueError("nobody waits"))
     gevent.sleep(0)
     deadline.close()
 

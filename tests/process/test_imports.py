@@ -20,4 +20,11 @@ def test_what_run_imports_before_the_fork_is_not_cooperative() -> None:
     )
     cooperative, process = done.stdout.splitlines()
     assert cooperative == "[]"
-    assert process == str(["gwsmtp.process", "gwsmtp.process.context", "gwsmtp.process.privileges"])
+    assert process == str(
+        [
+            "gwsmtp.process",
+            "gwsmtp.process.context",
+            "gwsmtp.process.control",
+            "gwsmtp.process.privileges",
+        ]
+    )

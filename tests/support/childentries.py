@@ -107,6 +107,20 @@ def exits(context: ChildContext, child: Child) -> None:
     os._exit(9)
 
 
+def first_only(context: ChildContext, child: Child) -> None:
+    """A worker of the first generation; of any other it dies at birth."""
+    if context.generation > 1:
+        raise RuntimeError("born to die")
+    worker(context, child)
+
+
+def first_hangs_not(context: ChildContext, child: Child) -> None:
+    """A worker of the first generation; of any other it never becomes ready."""
+    if context.generation > 1:
+        child.wait()
+    worker(context, child)
+
+
 def stubborn(context: ChildContext, child: Child) -> None:
     """Never drains."""
     child.on_drain(lambda: gevent.sleep(1000))

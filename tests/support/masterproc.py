@@ -1,10 +1,14 @@
 """A real master in a process of its own, with children from ``tests.support.childentries``.
 
+What it reads at a reload is ``BASE/next.json``: values for the stand-in, or ``{"does": ...}`` with
+what the reading process is to do instead (hang, die, refuse).
+
 ``python -m tests.support.masterproc JSON ENTRIES READY_FD`` is the process; ``Gateway`` drives it
 from a test.
 """
 
 import contextlib
+import functools
 import json
 import os
 import select
@@ -90,6 +94,16 @@ class Gateway:
     def log(self) -> str:
         return self.log_path.read_text()
 
+    def configure(self, **values: Any) -> None:
+        """What the next reload finds."""
+        (self.base / "next.json").write_text(json.dumps({"base": str(self.base)} | values))
+
+    @property
+    def generation(self) -> int:
+        """That which serves."""
+        with contextlib.closing(open_table(self.base / "run/demo.table", readonly=True)) as table:
+            return table.generation
+
     # The table
 
     def slots(self) -> list[SlotView]:
@@ -165,6 +179,22 @@ class Gateway:
                 os.kill(pid, signal.SIGKILL)
 
 
+def load_next(base: Path, old: Any) -> Any:
+    """See the module; called in a fork of the master."""
+    from gwsmtp.master.loader import Loaded
+    from tests.support.standin import from_json
+
+    text = (base / "next.json").read_text()
+    does = json.loads(text).get("does")
+    if does == "hang":
+        signal.pause()
+    elif does == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif does == "refuse":
+        return Loaded(problems=["next.json:7 a.b: is wrong"])
+    return Loaded(from_json(text), changed=["x.y"])
+
+
 def main() -> int:
     from gwsmtp.base.errors import HaltMaster
     from gwsmtp.master.master import Master, RunOptions
@@ -172,7 +202,8 @@ def main() -> int:
 
     values, entries, ready_fd = sys.argv[1:]
     roles = {Role[name]: entry for name, entry in json.loads(entries).items()}
-    options = RunOptions(ready_fd=int(ready_fd), entries=roles)
+    load = functools.partial(load_next, Path(json.loads(values)["base"]))
+    options = RunOptions(ready_fd=int(ready_fd), entries=roles, load=load)
     try:
         return Master(from_json(values), options).run()
     except HaltMaster as halt:

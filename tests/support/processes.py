@@ -37,6 +37,31 @@ def wait_for_child(gateway: Gateway, role: Role, *not_pids: int, deadline_s: flo
     )
 
 
+def generation(gateway: Gateway) -> int:
+    """The number of the serving generation."""
+    table = open_table(gateway.base / "run" / "test.table", readonly=True)
+    try:
+        return table.generation
+    finally:
+        table.close()
+
+
+def wait_for_generation(gateway: Gateway, number: int, deadline_s: float = 30) -> list[SlotView]:
+    """The workers once those of generation ``number`` serve and no others live."""
+    wait_for(
+        lambda: (
+            generation(gateway) == number
+            and {w.generation for w in children(gateway, Role.WORKER, are_ready=False)} == {number}
+        ),
+        lambda: (
+            f"generation {number} alone; it is {generation(gateway)}: "
+            f"{children(gateway, Role.WORKER, are_ready=False)}\n{gateway.log_tail()}"
+        ),
+        deadline_s,
+    )
+    return children(gateway, Role.WORKER)
+
+
 @contextmanager
 def killed_at_sight(gateway: Gateway, role: Role) -> Iterator[list[int]]:
     """Inside, each child of ``role`` is killed as soon as it is seen; the list holds their pids."""

@@ -90,16 +90,20 @@ class StandIn:
     logging: Logging = field(default_factory=Logging)
 
 
-def stand_in(base: Path, *, port: int = 0, embedded: bool = True, **workers: Any) -> StandIn:
+def stand_in(
+    base: Path, *, port: int = 0, embedded: bool = True, level: LogLevel = "debug", **workers: Any
+) -> StandIn:
     return StandIn(
         Paths(base),
         server=Server(listen=(Endpoint(port=port),)),
         workers=Workers(**workers),
         scan=Scan(embedded),
+        logging=Logging(level),
     )
 
 
 def from_json(text: str) -> StandIn:
     values = json.loads(text)
     base = Path(values.pop("base"))
+    values.pop("does", None)
     return stand_in(base, **values)
