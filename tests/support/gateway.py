@@ -124,7 +124,7 @@ class Gateway(Running):
             if write_end >= 0:
                 os.close(write_end)
         self.addresses = list(self.ready_line["listen"])
-        self.ssl_addresses = list(self.ready_line["ssl"])
+        self.ssl_addresses = list(self.ready_line.get("ssl", ()))
         if self.ready_line["pid"] != self.pid:
             self.fail(f"says pid {self.ready_line['pid']}, but {self.pid} was started")
         return self
