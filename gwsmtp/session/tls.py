@@ -109,7 +109,9 @@ class TlsWire:
                 raise self._broken(e, rest) from e
             else:
                 self._may_have = self._in.pending > 0
-                self._flush(ends - monotonic(), _HANDSHAKE)
+                # What TLS 1.3 has left is a ticket, which travels with our next words.
+                if self._tls.version() != "TLSv1.3":
+                    self._flush(ends - monotonic(), _HANDSHAKE)
                 return
             left = ends - monotonic()
             if left <= 0:
@@ -174,6 +176,7 @@ class TlsWire:
         """
         tls, incoming = self._tls, self._in
         parts: list[bytes] = []
+        unsent = self._out.pending
         try:
             while octets > 0:
                 part = tls.read(octets)
@@ -190,7 +193,7 @@ class TlsWire:
             self._error = self._broken(e)
             if not parts:  # else what came before it is answered first
                 raise self._error from e
-        if self._out.pending:
+        if self._out.pending > unsent:
             # An answer of TLS itself, to a new key (RFC 8446 4.6.3).
             self._send_some(self._out.read())
             if len(self._unsent) > _UNSENT_OCTETS:
