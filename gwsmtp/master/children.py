@@ -31,7 +31,7 @@ from gwsmtp.base.exitcodes import ExitCode
 from gwsmtp.base.logs import quoted
 from gwsmtp.base.procid import ProcessId
 from gwsmtp.limits.arena import Table
-from gwsmtp.limits.slots import Role, claim_slot, free_slot, read_slot
+from gwsmtp.limits.slots import Role, SlotState, claim_slot, free_slot, read_slot
 from gwsmtp.master.signals import QUEUED
 from gwsmtp.process.context import ChildContext
 from gwsmtp.process.control import Word, make_pair, tell
@@ -143,6 +143,12 @@ class Children:
     def are_empty(self, seats: Iterable[Seat]) -> bool:
         """True when nobody lives who sits, or sat, on one of ``seats``."""
         return {child.seat for child in self.living.values()}.isdisjoint(seats)
+
+    def are_draining(self, seats: Iterable[Seat]) -> bool:
+        """True when nobody on one of ``seats`` accepts any more, by what the table says."""
+        leaving = set(seats)
+        views = (read_slot(self._table, c.slot) for c in self.living.values() if c.seat in leaving)
+        return not any(view is not None and view.state is SlotState.READY for view in views)
 
     def fill(self, now_ms: int) -> None:
         """Forks for every empty seat whose pause is over."""

@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 _BIRTH_DEATHS = 3
 _BIRTH_MS = 120_000
+_RELIEF_MS = 5_000
 MAX_WORKERS = 28
 """Two generations of so many, and the other roles, fit into the table."""
 
@@ -106,6 +107,8 @@ class Generations:
         self._heritage = heritage
         self._next_number = number
         self._leaving: list[Generation] = []
+        self._relieved: Generation | None = None  # asked to leave, and may accept yet
+        self._relieved_ms = 0
         self.smtp = ListenerSet()
         self.ssl = ListenerSet()
         self.is_accepting = True
@@ -234,7 +237,7 @@ class Generations:
 
     def step(self, now_ms: int) -> str | None:
         """Buries what has left, and decides about the pending generation: None while there is
-        nothing to decide, "" when it serves now, else why it was given up.
+        nothing to decide, "" when it alone accepts, else why it was given up.
         """
         for generation in list(self._leaving):
             if self._children.are_empty(generation.seats):
@@ -243,12 +246,14 @@ class Generations:
                 log.info("event=generation_gone generation=%d", generation.number)
         if not self.has_served and self.current is not None:
             self.has_served = self._children.are_ready(self.current.needed)
+        if self._relieved is not None:
+            return self._await_relieved(self._relieved, now_ms)
         born = self.pending
         if born is None:
             return None
         if self._children.are_ready(born.needed):
-            self._hand_over(born)
-            return ""
+            self._hand_over(born, now_ms)
+            return None
         worst = max(born.own, key=lambda seat: seat.early_deaths, default=None)
         if worst is not None and worst.early_deaths >= _BIRTH_DEATHS:
             label = f"{worst.role.name.lower()}-{worst.number}"
@@ -257,13 +262,26 @@ class Generations:
             return self._give_up(born, f"not ready within {_BIRTH_MS // 1000} s")
         return None
 
-    def _hand_over(self, born: Generation) -> None:
+    @property
+    def is_changing(self) -> bool:
+        """True while ``step`` has something to decide soon."""
+        return self.pending is not None or self._relieved is not None
+
+    def _await_relieved(self, old: Generation, now_ms: int) -> str | None:
+        """Nobody is told that the new generation serves while an old worker may take his client."""
+        if not self._children.are_draining(old.seats) and now_ms - self._relieved_ms < _RELIEF_MS:
+            return None
+        self._relieved = None
+        return ""
+
+    def _hand_over(self, born: Generation, now_ms: int) -> None:
         old, self.current, self.pending = self.current, born, None
         self._table.lead(self._heritage.owner, born.number)
         self._commit(born)
         if old is not None:
             self._children.dismiss(old.seats)
             self._leaving.append(old)
+            self._relieved, self._relieved_ms = old, now_ms
 
     def _commit(self, born: Generation) -> None:
         self.smtp.commit(born.rebind)
@@ -284,6 +302,9 @@ class Generations:
 
     def _retire(self, generation: Generation) -> None:
         """The engine of workers that have ended, unless others use it."""
+        # Seats know their generation: while it knows them nobody frees the configuration, as what
+        # was frozen before a fork is never looked at by the collector again.
+        generation.seats.clear()
         engine = generation.engine
         others = (self.current, self.pending, *self._leaving)
         if engine is None or any(other and other.engine is engine for other in others):

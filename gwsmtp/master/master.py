@@ -172,9 +172,9 @@ class Master:
         loader = Loader(load, self._lifeline_read) if load is not None else None
         reloading = Reloading(loader, generations, self._logfile, self._clock, self._publish)
         duties = self._duties = _Duties(table, children, generations, reloading)
-        generations.begin(config, self._clock.boot_ms())
         if self._options.trial:
-            self._add_trial(duties, self._options.trial, account)
+            self._add_trial(duties, self._options.trial, account, generation)
+        generations.begin(config, self._clock.boot_ms())
         self._publish()
         return duties
 
@@ -193,7 +193,7 @@ class Master:
         return table, generation
 
     def _add_trial(
-        self, duties: _Duties, address: tuple[str, int], account: Account | None
+        self, duties: _Duties, address: tuple[str, int], account: Account | None, number: int
     ) -> None:
         """The built-in next hop: of the first configuration, whatever is reloaded."""
         if self._maildir is not None:
@@ -205,7 +205,6 @@ class Master:
         def context(seat: Seat, slot: int, control_fd: int) -> ChildContext:
             return generations.context(config, seat, slot, control_fd, (listener,), maildir=maildir)
 
-        number = generations.current.number if generations.current else 0
         entry = self._options.entries[Role.TRIAL]
         duties.children.add_seat(Seat(Role.TRIAL, 0, entry, number, context))
 
@@ -268,7 +267,8 @@ class Master:
         if self._drain.is_ending:
             return _ENDING_POLL_S
         children = duties.children
-        if not all(child.is_ready or child.is_dismissed for child in children.living.values()):
+        is_booting = any(not c.is_ready and not c.is_dismissed for c in children.living.values())
+        if is_booting or duties.generations.is_changing:
             return _BOOT_POLL_S
         next_ms = children.next_fill_ms()
         if next_ms is None:

@@ -51,11 +51,6 @@ class Reloading:
         self.done = 0
         self.failure = ""
 
-    @property
-    def is_under_way(self) -> bool:
-        """True from reading the file until its generation serves or was given up."""
-        return self._is_under_way
-
     def ask(self) -> None:
         """HUP."""
         self.asked += 1

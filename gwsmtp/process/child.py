@@ -174,8 +174,9 @@ class Child:
                 os.dup2(fd, self.context.log_fd, inheritable=False)
             os.close(fd)
             return
-        for callback in self._accepting_callbacks:
-            callback(word is Word.ACCEPT)
+        if not self.is_draining:
+            for callback in self._accepting_callbacks:
+                callback(word is Word.ACCEPT)
 
     # The way to the end. Watchers' callbacks run in the hub, where nothing may wait.
 
@@ -217,6 +218,8 @@ class Child:
         self._is_draining = True
         timeout_s = self.context.config.workers.drain_timeout
         log.info("event=draining reason=%s", quoted(reason))
+        for hold in self._accepting_callbacks:  # who sees us draining knows that nobody gets in
+            hold(False)
         self._set_state(SlotState.DRAINING, "draining")
         self._alarm(timeout_s + _STOP_GRACE_S + _RETURN_GRACE_S + _ALARM_GRACE_S)
         deadline = self._loop.timer(timeout_s)

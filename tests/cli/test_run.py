@@ -141,12 +141,15 @@ def test_printed_command_sends_a_message_that_is_there(
     found = json.loads(status.stdout)
     assert found["running"]
     assert found["pid"] == running.pid
-    assert [process["role"] for process in found["processes"]] == ["engine", "trial", "worker"]
+    roles = sorted(process["role"] for process in found["processes"])
+    assert roles == ["engine", "trial", "worker"]
+    assert {process["generation"] for process in found["processes"]} == {found["generation"]}
     assert {process["state"] for process in found["processes"]} == {"ready"}
     assert found["totals"]["messages_accepted"] == 1
     shown = gwsmtp("status", "-c", config)
     assert f"demo: running, pid {running.pid}, listens on 127.0.0.1:" in shown.stdout
     assert "worker-0" in shown.stdout
+    assert "generation 1, 0 reloads" in shown.stdout
 
     again = gwsmtp("run", "-c", config)
     assert again.returncode == ExitCode.ALREADY_RUNNING

@@ -12,7 +12,13 @@ import pytest
 
 from gwsmtp.base.errors import HaltMaster
 from gwsmtp.base.exitcodes import ExitCode
-from gwsmtp.master.listeners import ListenerSet, address_text, bind_tcp, bind_unix
+from gwsmtp.master.listeners import (
+    ListenerSet,
+    address_text,
+    bind_tcp,
+    bind_unix,
+    remove_stale,
+)
 from tests.support.masterproc import until
 from tests.support.standin import Endpoint
 
@@ -152,3 +158,15 @@ def free_ports(count: int) -> list[int]:
     with ExitStack() as held:
         socks = [held.enter_context(bind_tcp("127.0.0.1", 0)) for _ in range(count)]
         return [sock.getsockname()[1] for sock in socks]
+
+
+def test_sockets_of_dead_masters_are_removed_and_those_in_use_are_not(
+    tmp_path: Path, stack: ExitStack
+) -> None:
+    bind_unix(tmp_path / "x.engine-2.sock", None).close()
+    stack.enter_context(bind_unix(tmp_path / "x.engine-3.sock", None))
+    bind_unix(tmp_path / "other.sock", None).close()
+    (tmp_path / "x.engine-4.sock").write_text("no socket")
+    remove_stale(tmp_path, "x.engine-*.sock")
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["other.sock", "x.engine-3.sock", "x.engine-4.sock"]

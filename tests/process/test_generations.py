@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -200,6 +201,30 @@ def test_reload_waits_for_room_in_the_table(gateway: Gateway) -> None:
             free_slot(table, index)
     until("the new generation serves", lambda: gateway.generation == 2)
     assert gateway.log().count("event=reload_waits") == 1
+
+
+def test_systemd_hears_when_a_reload_begins_and_ends(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """sd_notify(3), Type=notify-reload: READY also when nothing has changed."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(20)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        with Gateway(base) as gateway:
+            assert systemd.recv(200) == f"READY=1\nMAINPID={gateway.process.pid}".encode()
+            for does in (None, "refuse"):
+                gateway.configure(does=does)
+                before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+                assert bool(reload(gateway)) == bool(does)
+                first, _, second = systemd.recv(200).decode().partition("\n")
+                assert first == "RELOADING=1"
+                stamp = int(second.removeprefix("MONOTONIC_USEC="))
+                assert before <= stamp <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+                assert systemd.recv(200) == b"READY=1"
+            gateway.kill(signal.SIGTERM)
+            assert systemd.recv(200) == b"STOPPING=1"
+            gateway.wait_exit()
 
 
 def test_rebinding(gateway: Gateway) -> None:

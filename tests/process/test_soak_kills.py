@@ -1,5 +1,6 @@
-"""Soak: nothing lost, nothing delivered twice, while workers and engine are killed and the next hop
-misbehaves, all at random. One attempt a message, so that every doubling is ours.
+"""Soak: nothing lost, nothing delivered twice, while workers and engine are killed, the gateway is
+reloaded and the next hop misbehaves, all at random. One attempt a message, so that every doubling
+is ours.
 """
 
 import os
@@ -101,9 +102,12 @@ def test_no_message_is_lost_or_doubled(soak_rng: random.Random, soak_seconds: fl
                 while time.monotonic() < ends_at:
                     # The random pause is the experiment: a kill at any moment of any message.
                     threading.Event().wait(soak_rng.uniform(0.05, 0.8))
-                    role = soak_rng.choice((Role.WORKER, Role.ENGINE, None))
-                    living = children(gateway, role) if role else []
-                    if living:
+                    role = soak_rng.choice((Role.WORKER, Role.ENGINE, None, None, signal.SIGHUP))
+                    living = children(gateway, role) if isinstance(role, Role) else []
+                    if role is signal.SIGHUP:
+                        gateway.signal(signal.SIGHUP)
+                        killed["HUP"] += 1
+                    elif living:
                         os.kill(soak_rng.choice(living).pid, signal.SIGKILL)
                         killed[living[0].role.name] += 1
                     else:
