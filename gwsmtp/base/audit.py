@@ -8,7 +8,9 @@ from collections.abc import Callable
 
 
 class SessionEnded:
-    """One session, from accept to close. ``after`` is the last stage, ``reason`` why it ended."""
+    """One session, from accept to close. ``after`` is the last stage, ``reason`` why it
+    ended, ``tls`` version and cipher, "" in clear, ``sni`` the server name asked for.
+    """
 
     __slots__ = (
         "after",
@@ -24,6 +26,8 @@ class SessionEnded:
         "peer_port",
         "reason",
         "session_id",
+        "sni",
+        "tls",
     )
 
     def __init__(self, session_id: str, listener: str, peer_ip: str, peer_port: int) -> None:
@@ -40,6 +44,8 @@ class SessionEnded:
         self.bytes_in = 0
         self.bytes_out = 0
         self.duration_s = 0.0
+        self.tls = ""
+        self.sni = ""
 
 
 class MessageEnded:

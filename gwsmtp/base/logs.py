@@ -144,6 +144,10 @@ class EventLog:
                 f"commands={event.commands} errors={event.errors} in={event.bytes_in} "
                 f"out={event.bytes_out} seconds={event.duration_s:.3f}"
             )
+            if event.tls:
+                body += f" tls={event.tls.replace(' ', ',')}"
+            if event.sni:
+                body += f" sni={quoted(event.sni)}"
         else:
             body = (
                 f"event=message sid={event.session_id} n={event.number} peer={event.peer_ip} "

@@ -51,6 +51,7 @@ SENDER_OK = Reply(250, "2.1.0", "Sender ok")
 RECIPIENT_OK = Reply(250, "2.1.5", "Recipient ok")
 START_MAIL = Reply(354, "", "End data with <CR><LF>.<CR><LF>")
 CHUNK_OK = Reply(250, "2.0.0", "Chunk received")
+START_TLS = Reply(220, "2.0.0", "Ready to start TLS")
 
 # Errors of form (SETTINGS 2.3) ---------------------------------------------------------------
 
@@ -75,6 +76,12 @@ UTF8_NOT_ASKED = Reply(553, "5.6.7", "Address is not ASCII, and MAIL had no SMTP
 BDAT_UNREADABLE = Reply(
     421, "4.5.4", "Syntax: BDAT size [LAST]; cannot go on without a size", closes=True
 )
+
+# TLS (RFC 3207, SETTINGS rows 26 and 42) ------------------------------------------------------
+
+TLS_ACTIVE = Reply(503, "5.5.1", "TLS is active already")
+TLS_UNAVAILABLE = Reply(454, "4.7.0", "TLS not available now")
+TLS_FAILED = Reply(454, "4.7.0", "TLS handshake failed, try again on a new connection")
 
 # Limits of a message -------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 pydantic's own cross-field validators do not run when any field failed; these run on whatever
 groups are valid, so that a file's problems come all at once. A rule reads values and, where it
 says so, files; it never looks up names. The rules live by subject in ``listenrules``,
-``mailrules``, ``policyrules`` and ``ourules``; this file runs them.
+``tlsrules``, ``mailrules``, ``policyrules`` and ``ourules``; this file runs them.
 """
 
 import os
@@ -20,9 +20,10 @@ from gwsmtp.config.policyrules import POLICY_RULES
 from gwsmtp.config.root import Config
 from gwsmtp.config.secret import Secret
 from gwsmtp.config.setting import mark_of, model_in
+from gwsmtp.config.tlsrules import TLS_RULES
 from gwsmtp.config.yamltext import Path as KeyPath
 
-RULES = (*LISTEN_RULES, *MAIL_RULES, *POLICY_RULES, *OU_RULES)
+RULES = (*LISTEN_RULES, *TLS_RULES, *MAIL_RULES, *POLICY_RULES, *OU_RULES)
 _GROUP_OR_WORLD_READABLE = 0o044
 
 

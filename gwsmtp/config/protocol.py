@@ -123,7 +123,7 @@ class ProtocolGroup(Group):
         True,
     )
     tls_negotiation_timeout: Whole = timer(
-        41, "TLS negotiation timeout", "The whole TLS handshake of a client.", 15, 60, False
+        41, "TLS negotiation timeout", "The whole TLS handshake of a client.", 15, 60, True
     )
     tls_fail_recovery_timeout: Whole = timer(
         42,
@@ -131,7 +131,7 @@ class ProtocolGroup(Group):
         "After a failed STARTTLS handshake: how long QUIT is still answered before we close.",
         2,
         10,
-        False,
+        True,
     )
     outbound_timeouts: Switch = setting(
         True,

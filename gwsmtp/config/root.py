@@ -24,7 +24,7 @@ from gwsmtp.config.relay import RelayProtectionGroup
 from gwsmtp.config.scan import ScanGroup
 from gwsmtp.config.server import ServerGroup
 from gwsmtp.config.setting import Group, is_row_list, model_in
-from gwsmtp.config.tls import SslGroup
+from gwsmtp.config.tls import ServerSslGroup, SslGroup, TlsPlan, tls_plan
 from gwsmtp.config.tracking import MessageTrackingGroup
 from gwsmtp.config.transformation import AddressTransformationGroup
 from gwsmtp.config.workers import WorkersGroup
@@ -53,6 +53,7 @@ class Config(Group):
     )
     diagnostic: DiagnosticGroup = Field(default_factory=DiagnosticGroup)
     organizations: tuple[Organization, ...] = ()
+    server_ssl: ServerSslGroup = Field(default_factory=ServerSslGroup)
     scan: ScanGroup = Field(default_factory=ScanGroup)
     workers: WorkersGroup = Field(default_factory=WorkersGroup)
     paths: PathsGroup = Field(default_factory=PathsGroup)
@@ -60,6 +61,12 @@ class Config(Group):
     hold: HoldGroup = Field(default_factory=HoldGroup)
     auth: AuthGroup = Field(default_factory=AuthGroup)
     logging: LoggingGroup = Field(default_factory=LoggingGroup)
+
+    @property
+    def tls(self) -> TlsPlan | None:
+        """What TLS is made of; None where neither STARTTLS nor the SSL listener is wanted."""
+        wanted = self.ssl.enable_tls or self.ssl.enabled
+        return tls_plan(self.ssl, self.server_ssl) if wanted else None
 
     @model_validator(mode="before")
     @classmethod

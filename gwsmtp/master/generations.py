@@ -29,11 +29,12 @@ from gwsmtp.base.logs import quoted
 from gwsmtp.base.procid import ProcessId
 from gwsmtp.limits.arena import Table
 from gwsmtp.limits.slots import Role, count_free
-from gwsmtp.master import listeners, tlscontexts
+from gwsmtp.master import listeners
 from gwsmtp.master.children import Children, Seat, outlived_by
 from gwsmtp.master.listeners import ListenerSet, Rebind
 from gwsmtp.master.logfile import LogFile
-from gwsmtp.master.tlscontexts import TlsMaterial
+from gwsmtp.master.tlscontexts import TlsContexts
+from gwsmtp.net.tlsmaterial import TlsMaterial
 from gwsmtp.process.context import ChildContext, Settings
 from gwsmtp.process.control import Word
 from gwsmtp.process.privileges import Account
@@ -59,6 +60,7 @@ class Heritage:
     logfile: LogFile
     account: Account | None
     entries: Mapping[Role, str]
+    tls: TlsContexts
 
 
 @dataclass(slots=True, eq=False)
@@ -78,6 +80,7 @@ class Generation:
     number: int
     config: Settings
     rebind: Rebind
+    ssl_rebind: Rebind
     engine: Engine | None
     is_new_engine: bool
     tls: TlsMaterial | None
@@ -107,6 +110,7 @@ class Generations:
         self._relieved: Generation | None = None  # asked to leave, and may accept yet
         self._relieved_ms = 0
         self.smtp = ListenerSet()
+        self.ssl = ListenerSet()
         self.is_accepting = True
         self.has_served = False
         """True once all of the first generation was ready; until then nothing is reloaded."""
@@ -122,23 +126,31 @@ class Generations:
         is_first = self.current is None
         number = self._next_number
         self._next_number += 1
-        listeners.raise_file_limit(config.server.max_inbound_connections)
+        sessions = config.server.max_inbound_connections
+        sessions += config.ssl.max_inbound_connections if config.ssl.enabled else 0
+        listeners.raise_file_limit(sessions)
         endpoints = config.server.listen if config.server.enabled else ()
-        tls = tlscontexts.build(config)
+        tls = self._heritage.tls.build(config.tls)
+        # Row 27: without a certificate there is no such listener.
+        over_tls = config.ssl.listen if config.ssl.enabled and tls is not None else ()
         rebind = self.smtp.prepare(endpoints, must_bind=is_first)
+        ssl_rebind: Rebind | None = None
         try:
+            ssl_rebind = self.ssl.prepare(over_tls, must_bind=is_first)
             engine, is_new = self._engine_for(config, number)
         except HaltMaster:
             self.smtp.abandon(rebind)
+            if ssl_rebind is not None:
+                self.ssl.abandon(ssl_rebind)
             raise
-        born = Generation(number, config, rebind, engine, is_new, tls, now_ms)
+        born = Generation(number, config, rebind, ssl_rebind, engine, is_new, tls, now_ms)
         if is_new and engine is not None:
             self._children.add_seat(engine.seat)
         for worker in range(config.workers.number):
             self._add_worker(born, worker)
         if is_first:
             self.current = born
-            self.smtp.commit(rebind)
+            self._commit(born)
         else:
             self.pending = born
         return born
@@ -167,7 +179,16 @@ class Generations:
         def context(seat: Seat, slot: int, control_fd: int) -> ChildContext:
             sockets = generation.rebind.sockets
             engine = f"unix:{generation.engine.path}" if generation.engine else ""
-            return self.context(generation.config, seat, slot, control_fd, sockets, engine=engine)
+            return self.context(
+                generation.config,
+                seat,
+                slot,
+                control_fd,
+                sockets,
+                engine=engine,
+                over_tls=generation.ssl_rebind.sockets,
+                tls=generation.tls,
+            )
 
         entry = self._heritage.entries[Role.WORKER]
         seat = Seat(Role.WORKER, number, entry, generation.number, context)
@@ -183,6 +204,8 @@ class Generations:
         *,
         engine: str = "",
         maildir: Path | None = None,
+        over_tls: tuple[socket.socket, ...] = (),
+        tls: TlsMaterial | None = None,
     ) -> ChildContext:
         """One child's inheritance."""
         heritage = self._heritage
@@ -202,6 +225,8 @@ class Generations:
             outlives=outlived_by(seat.role),
             control_fd=control_fd,
             is_accepting=self.is_accepting,
+            ssl_listeners=over_tls,
+            tls=tls,
         )
 
     def has_room_for(self, config: Settings) -> bool:
@@ -252,16 +277,24 @@ class Generations:
     def _hand_over(self, born: Generation, now_ms: int) -> None:
         old, self.current, self.pending = self.current, born, None
         self._table.lead(self._heritage.owner, born.number)
-        self.smtp.commit(born.rebind)
+        self._commit(born)
         if old is not None:
             self._children.dismiss(old.seats)
             self._leaving.append(old)
             self._relieved, self._relieved_ms = old, now_ms
 
+    def _commit(self, born: Generation) -> None:
+        self.smtp.commit(born.rebind)
+        self.ssl.commit(born.ssl_rebind)
+
+    def _abandon(self, born: Generation) -> None:
+        self.smtp.abandon(born.rebind)
+        self.ssl.abandon(born.ssl_rebind)
+
     def _give_up(self, born: Generation, reason: str) -> str:
         log.error("event=generation_given_up generation=%d reason=%s", born.number, quoted(reason))
         self.pending = None
-        self.smtp.abandon(born.rebind)
+        self._abandon(born)
         # Those of its workers that were ready may have clients by now: they drain.
         self._children.dismiss(born.seats)
         self._leaving.append(born)
@@ -312,8 +345,9 @@ class Generations:
     def close_listeners(self) -> None:
         """New connections are refused, as soon as workers stop listening."""
         self.smtp.close()
+        self.ssl.close()
         if self.pending is not None:
-            self.smtp.abandon(self.pending.rebind)
+            self._abandon(self.pending)
 
     def close(self) -> None:
         """Gives everything back; no child lives any more."""

@@ -14,6 +14,8 @@ Limits: children of a killed master hold its port until they have closed it; a n
 within that moment says that the address is taken.
 """
 
+# long: one object and its loop
+
 import logging
 import os
 import signal
@@ -31,7 +33,7 @@ from gwsmtp.base.logs import quoted
 from gwsmtp.base.seams import Clock
 from gwsmtp.limits.arena import Table, create_table
 from gwsmtp.limits.slots import Role, free_dead
-from gwsmtp.master import listeners, tlscontexts
+from gwsmtp.master import listeners
 from gwsmtp.master.children import ENTRIES, Children, Seat
 from gwsmtp.master.directories import make_directories, make_directory
 from gwsmtp.master.drain import Drain
@@ -42,6 +44,7 @@ from gwsmtp.master.notify import notify, tell_ready, wants_watchdog
 from gwsmtp.master.pidfile import PidFile
 from gwsmtp.master.reload import Reloading
 from gwsmtp.master.signals import SIGNALS, SignalQueue, is_on_terminal
+from gwsmtp.master.tlscontexts import TlsContexts
 from gwsmtp.process.context import ChildContext, Settings
 from gwsmtp.process.control import Word
 from gwsmtp.process.privileges import Account, PrivilegeError, find_account
@@ -63,6 +66,7 @@ class Ready:
     listen: tuple[str, ...]
     trial: str
     maildir: Path | None
+    ssl: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,7 @@ class Master:
         self._maildir = config.paths.base / "trial-maildir" if self._options.trial else None
         self._signals = SignalQueue()
         self._logfile = LogFile(self._clock)
+        self._tls = TlsContexts(self._clock)
         self._drain = Drain()
         self._lifeline_read, self._lifeline_write = -1, -1
         self._trial_address = ""
@@ -160,6 +165,7 @@ class Master:
             logfile=self._logfile,
             account=account,
             entries=self._options.entries,
+            tls=self._tls,
         )
         generations = Generations(children, table, heritage, generation)
         load = self._options.load
@@ -202,8 +208,11 @@ class Master:
         entry = self._options.entries[Role.TRIAL]
         duties.children.add_seat(Seat(Role.TRIAL, 0, entry, number, context))
 
-    def _addresses(self) -> tuple[str, ...]:
-        sockets = self._duties.generations.smtp.sockets if self._duties else ()
+    def _addresses(self, *, is_ssl: bool = False) -> tuple[str, ...]:
+        if self._duties is None:
+            return ()
+        generations = self._duties.generations
+        sockets = (generations.ssl if is_ssl else generations.smtp).sockets
         return tuple(listeners.address_text(sock) for sock in sockets)
 
     def _publish(self) -> None:
@@ -235,7 +244,7 @@ class Master:
             if self._drain.advance(children, now_ms):
                 return True
         else:
-            if tlscontexts.watch(now_ms):
+            if self._tls.watch(now_ms):
                 duties.reloading.renew()
             duties.reloading.step(ended, now_ms)
             children.fill(now_ms)
@@ -269,15 +278,22 @@ class Master:
     def _announce(self) -> None:
         """Everything serves for the first time: says so to whoever waits for it."""
         self._was_ready = True
-        ready = Ready(self._id[0], self._addresses(), self._trial_address, self._maildir)
+        over_tls = self._addresses(is_ssl=True)
+        ready = Ready(self._id[0], self._addresses(), self._trial_address, self._maildir, over_tls)
         self._set_title("ready")
-        log.info("event=ready pid=%d listen=%s", ready.pid, ",".join(ready.listen) or "-")
+        shown = (",".join(addresses) or "-" for addresses in (ready.listen, ready.ssl))
+        log.info("event=ready pid=%d listen=%s ssl=%s", ready.pid, *shown)
         if ready.trial:
             note = quoted("for trying out only, this is no mail store")
             log.warning("event=trial_next_hop listen=%s note=%s", ready.trial, note)
         notify(f"READY=1\nMAINPID={ready.pid}")
         if self._options.ready_fd >= 0:
-            found = {"pid": ready.pid, "listen": ready.listen, "trial": ready.trial}
+            found = {
+                "pid": ready.pid,
+                "listen": ready.listen,
+                "ssl": ready.ssl,
+                "trial": ready.trial,
+            }
             tell_ready(self._options.ready_fd, found)
         if self._options.on_ready:
             self._options.on_ready(ready)

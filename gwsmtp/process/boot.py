@@ -97,6 +97,7 @@ def _shed_the_master(context: ChildContext) -> None:
         signal.signal(signum, signal.SIG_IGN)
     keep = {0, 1, 2, context.log_fd, context.lifeline_fd, context.control_fd}
     keep.update(listener.fileno() for listener in context.listeners)
+    keep.update(listener.fileno() for listener in context.ssl_listeners)
     for name in os.listdir("/proc/self/fd"):
         if int(name) not in keep:
             try:

@@ -14,7 +14,9 @@ from typing import Protocol
 
 from gwsmtp.base.logs import LogLevel
 from gwsmtp.base.procid import ProcessId
+from gwsmtp.config.tls import TlsPlan
 from gwsmtp.limits.slots import Role
+from gwsmtp.net.tlsmaterial import TlsMaterial
 
 
 class Endpoint(Protocol):
@@ -92,6 +94,17 @@ class LoggingSettings(Protocol):
     def to(self) -> str | Path | None: ...
 
 
+class SslSettings(Protocol):
+    """Group ``ssl``."""
+
+    @property
+    def enabled(self) -> bool: ...
+    @property
+    def listen(self) -> Sequence[Endpoint]: ...
+    @property
+    def max_inbound_connections(self) -> int: ...
+
+
 class Settings(Protocol):
     """What the machinery of processes reads of a Config."""
 
@@ -99,6 +112,10 @@ class Settings(Protocol):
     def interface(self) -> InterfaceSettings: ...
     @property
     def server(self) -> ServerSettings: ...
+    @property
+    def ssl(self) -> SslSettings: ...
+    @property
+    def tls(self) -> TlsPlan | None: ...
     @property
     def workers(self) -> WorkerSettings: ...
     @property
@@ -116,9 +133,11 @@ class ChildContext:
     ``listeners`` are what this child accepts on: the SMTP listeners of a worker, in the order of
     the configuration, the one socket of an engine or of the trial hop. They are plain sockets of
     the standard library, bound, listening and non-blocking. ``engine_address`` is ``unix:PATH`` of
-    the embedded engine, "" where there is none. ``outlives`` names the roles that need this child:
-    when the master is gone it drains only after they have ended. ``control_fd`` is the child's end
-    of ``process.control``; ``is_accepting`` is False for a worker born while WINCH holds.
+    the embedded engine, "" where there is none. ``ssl_listeners`` are a worker's for TLS from the
+    first byte; ``tls`` is what it speaks TLS with, None without a usable certificate. ``outlives``
+    names the roles that need this child: when the master is gone it drains only after they have
+    ended. ``control_fd`` is the child's end of ``process.control``; ``is_accepting`` is False for a
+    worker born while WINCH holds.
     """
 
     role: Role
@@ -134,6 +153,8 @@ class ChildContext:
     engine_address: str = ""
     maildir: Path | None = None
     outlives: tuple[Role, ...] = ()
+    ssl_listeners: Sequence[socket.socket] = ()
+    tls: TlsMaterial | None = None
     control_fd: int = -1
     is_accepting: bool = True
 

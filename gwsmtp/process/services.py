@@ -27,12 +27,14 @@ from gwsmtp.delivery.route import Router
 from gwsmtp.directory.domains import Directory, HostedDomain, RecipientRule, SmtpHost
 from gwsmtp.net.dial import Dialer
 from gwsmtp.net.offload import Offload
+from gwsmtp.net.tlsmaterial import TlsMaterial
 from gwsmtp.process.child import Child
 from gwsmtp.process.counters import Counters
-from gwsmtp.protocol.extensions import Offer
+from gwsmtp.protocol.extensions import Offer, StartTls
 from gwsmtp.scan.pool import ScanPool
 from gwsmtp.session.pace import PaceLimits
 from gwsmtp.session.services import InboundTimeouts, Services, SessionLimits
+from gwsmtp.session.tls import TlsService
 from gwsmtp.spool.draft import DraftBudget
 
 UNLIMITED_INBOUND_S = 3600.0  # row 36 off
@@ -45,7 +47,8 @@ def build_services(config: Config, child: Child, scanner: ScanPool) -> Services:
     """Everything a session of this worker is given."""
     clock = child.clock
     host_domain = config.protocol.host_domain or own_name(socket.getfqdn())
-    offer = _offer(config)
+    material = child.context.tls
+    offer = _offer(config, _starttls(config, material))
     disk = Offload("disk", 20, 2000)
     dialer = Dialer(Offload("names", 8, 1000), clock, _source_address(config))
     forwarded = config.protocol.forwarded_helo_domain
@@ -96,6 +99,7 @@ def build_services(config: Config, child: Child, scanner: ScanPool) -> Services:
         audit=Audit(EventLog(child.log_writer, child.context.label, clock), Counters(child.slot)),
         clock=clock,
         ids=SessionIds(random.Random(os.urandom(32))),
+        tls=_tls(config, host_domain, material),
     )
 
 
@@ -120,9 +124,32 @@ def own_name(machine: str) -> str:
     return name if is_host_name(name) else "localhost"
 
 
-def _offer(config: Config) -> Offer:
+def _offer(config: Config, starttls: StartTls) -> Offer:
     size = config.protocol.size_limit_bytes if config.protocol.enable_size_limit else -1
-    return Offer(size, tuple(config.protocol.custom_ehlo_responses))
+    return Offer(size, tuple(config.protocol.custom_ehlo_responses), starttls=starttls)
+
+
+def _starttls(config: Config, material: TlsMaterial | None) -> StartTls:
+    """Row 26 on the plain port."""
+    if not config.ssl.enable_tls:
+        return StartTls.OFF
+    return StartTls.UNAVAILABLE if material is None else StartTls.OFFERED
+
+
+def _tls(config: Config, host_domain: str, material: TlsMaterial | None) -> TlsService:
+    """Rows 41 and 42, which row 36 switches off like the others; inside TLS EHLO offers none."""
+    offer = _offer(config, StartTls.ACTIVE)
+    protocol = config.protocol
+    handshake_s = float(protocol.tls_negotiation_timeout)
+    if not protocol.inbound_timeouts:
+        handshake_s = UNLIMITED_INBOUND_S
+    return TlsService(
+        material,
+        offer,
+        replies.ehlo(host_domain, offer.keywords()),
+        handshake_s,
+        float(protocol.tls_fail_recovery_timeout),
+    )
 
 
 def _postmaster(config: Config) -> Mailbox | None:

@@ -6,27 +6,33 @@ changes during its life.
 
 import logging
 import socket  # for types only
+import sys
 from collections.abc import Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import gevent
 import gevent.event
 
+from gwsmtp.base.logs import quoted
 from gwsmtp.base.peer import Peer
 from gwsmtp.config.root import Config
 from gwsmtp.limits.balance import Balance
 from gwsmtp.limits.slots import Gauge
 from gwsmtp.net.wire import Wire
-from gwsmtp.process.acceptor import Acceptor
+from gwsmtp.process.acceptor import Acceptor, Handler
 from gwsmtp.process.child import Child
 from gwsmtp.process.context import ChildContext
 from gwsmtp.process.services import build_scanner, build_services
 from gwsmtp.session.services import Services
 from gwsmtp.session.session import Session
 
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
+
 log = logging.getLogger(__name__)
 
 PLAIN = "plain"
+SSL = "ssl"
 
 
 class Worker:
@@ -41,10 +47,10 @@ class Worker:
         self._is_draining = False
         self._idle = gevent.event.Event()
 
-    def listen(self, listeners: Sequence[socket.socket]) -> None:
-        """Takes listeners over; accepts once ``set_accepting`` says so."""
+    def listen(self, listeners: Sequence[socket.socket], take: Handler) -> None:
+        """Takes listeners over, whose connections ``take`` gets, once ``set_accepting`` says so."""
         for listener in listeners:
-            self._acceptors.append(Acceptor(listener, self.take, self._balance.may_accept))
+            self._acceptors.append(Acceptor(listener, take, self._balance.may_accept))
 
     def set_accepting(self, is_accepting: bool) -> None:
         """Holds or resumes all listeners."""
@@ -56,7 +62,13 @@ class Worker:
 
     def take(self, wire: Wire, peer: Peer) -> None:
         """A new connection: its session begins in a greenlet of its own."""
-        session = Session(self._services, wire, peer, PLAIN)
+        self._begin(Session(self._services, wire, peer, PLAIN))
+
+    def take_ssl(self, wire: Wire, peer: Peer) -> None:
+        """The same on the SSL listener: the handshake is the session's."""
+        self._begin(Session(self._services, wire, peer, SSL, is_implicit_tls=True))
+
+    def _begin(self, session: Session) -> None:
         self._sessions.add(session)
         self._child.slot.gauges[Gauge.SESSIONS] = len(self._sessions)
         gevent.spawn(self._run, session)
@@ -86,13 +98,22 @@ class Worker:
             self._idle.wait()
 
 
+def _note_unraisable(what: "UnraisableHookArgs") -> None:
+    """One line instead of a trace on stderr: a client's server name that is not ASCII ends up here,
+    as the standard library cannot hand it to us; its handshake fails.
+    """
+    log.warning("event=unraisable reason=%s", quoted(f"{what.exc_value} in {what.object!r}"))
+
+
 def main(context: ChildContext, child: Child) -> None:
     """Runs the worker until it is told to drain or stop."""
+    sys.unraisablehook = _note_unraisable
     config = cast(Config, context.config)
     scanner = build_scanner(config, child, context.engine_address)
     services = build_services(config, child, scanner)
     worker = Worker(child, services, Balance(child.table, context.slot_index))
-    worker.listen(context.listeners)
+    worker.listen(context.listeners, worker.take)
+    worker.listen(context.ssl_listeners, worker.take_ssl)
 
     def drain() -> None:
         worker.drain()

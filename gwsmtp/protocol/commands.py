@@ -12,7 +12,7 @@ from gwsmtp.base.reply import Reply
 from gwsmtp.protocol import events
 from gwsmtp.protocol.abnf import parse_forward_path, parse_helo_name, parse_reverse_path
 from gwsmtp.protocol.events import Event
-from gwsmtp.protocol.extensions import Offer
+from gwsmtp.protocol.extensions import Offer, StartTls
 from gwsmtp.protocol.params import mail_event, recipient_event
 from gwsmtp.protocol.state import State
 
@@ -27,6 +27,7 @@ _HOPELESS_FACTOR: Final = 4
 """A chunk of more octets than this many times SIZE is not read to its end, wanted or not."""
 _MOST_OCTETS_DROPPED: Final = 1 << 30
 """The same for a chunk out of place where there is no SIZE."""
+_NO_PARSER: Final[tuple[_Parser | None, int]] = (None, 0)
 _IN_CHUNKS: Final = frozenset((State.CHUNKS, State.FAILED))
 
 
@@ -34,12 +35,15 @@ def parse_command(line: bytes, state: State, offer: Offer, is_utf8: bool) -> Eve
     """The event of a command line without its CRLF; ``is_utf8`` says that the transaction's MAIL
     had SMTPUTF8.
     """
-    # All verbs have four letters; one glued to its argument is no verb.
-    parse = _COMMANDS.get(line[:4].upper()) if line[4:5] in _AFTER_VERB else None
+    # Nearly all verbs have four letters; one glued to its argument is no verb.
+    parse, start = (_COMMANDS.get(line[:4].upper()), 5) if line[4:5] in _AFTER_VERB else _NO_PARSER
+    if parse is None:
+        verb = line.partition(b" ")[0]
+        parse, start = _LONG_VERBS.get(verb.upper()), len(verb) + 1
     if parse is None:
         return _no_command(line)
     try:
-        argument = line[5:].decode("ascii")
+        argument = line[start:].decode("ascii")
     except UnicodeDecodeError:
         return _beyond_ascii(line, state, offer, is_utf8)
     result = parse(argument.strip(" "), state, offer)
@@ -167,6 +171,16 @@ def _help(argument: str, state: State, offer: Offer) -> Event | Reply:
     return events.HELP  # one text, whatever was asked about
 
 
+def _starttls(argument: str, state: State, offer: Offer) -> Event | Reply:
+    if offer.starttls is StartTls.OFF:
+        return replies.NOT_OFFERED
+    if argument:
+        return replies.NO_ARGUMENTS
+    if offer.starttls is StartTls.ACTIVE:
+        return replies.TLS_ACTIVE
+    return replies.SEND_HELO_FIRST if state is State.CONNECTED else events.START_TLS
+
+
 def _quit(argument: str, state: State, offer: Offer) -> Event | Reply:
     return replies.NO_ARGUMENTS if argument else events.QUIT
 
@@ -188,7 +202,7 @@ _COMMANDS: Final[dict[bytes, _Parser]] = {
 _INTERNATIONAL: Final = {verb: _COMMANDS[verb] for verb in (b"MAIL", b"RCPT", b"VRFY")}
 """Commands whose arguments may go beyond ASCII."""
 
-_NOT_OFFERED: Final = frozenset(
-    (b"EXPN", b"STARTTLS", b"AUTH", b"ETRN", b"TURN", b"SEND", b"SOML", b"SAML")
-)
+_LONG_VERBS: Final[dict[bytes, _Parser]] = {b"STARTTLS": _starttls}
+
+_NOT_OFFERED: Final = frozenset((b"EXPN", b"AUTH", b"ETRN", b"TURN", b"SEND", b"SOML", b"SAML"))
 """Commands of SMTP and its extensions that we know and do not offer (RFC 5321 4.2.4)."""

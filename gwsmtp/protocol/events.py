@@ -153,6 +153,13 @@ class Help(Event):
     verb = Verb.HELP
 
 
+class StartTls(Event):
+    """STARTTLS: answered by 220, a handshake follows (RFC 3207); by anything else, it does not."""
+
+    __slots__ = ()
+    verb = Verb.STARTTLS
+
+
 class Quit(Event):
     """QUIT."""
 
@@ -189,4 +196,5 @@ CHUNK_END: Final = ChunkEnd()
 HELP: Final = Help()
 RESET: Final = Reset()
 NOOP: Final = Noop()
+START_TLS: Final = StartTls()
 QUIT: Final = Quit()

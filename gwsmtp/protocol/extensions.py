@@ -3,6 +3,7 @@
 A keyword stands here only when what it promises is kept. Order is that of the list.
 """
 
+from enum import Enum, auto
 from typing import Final
 
 COMMAND_OCTETS: Final = 512
@@ -14,21 +15,41 @@ _MAIL_DSN_ALLOWANCE: Final = 8 + 100  # RFC 3461 4: RET and ENVID
 _RCPT_DSN_ALLOWANCE: Final = 28 + 500  # RFC 3461 4: NOTIFY and ORCPT
 
 
+class StartTls(Enum):
+    """What STARTTLS means to a session: known and not offered, offered, not to be had now though
+    it was wanted, or behind it already.
+    """
+
+    OFF = auto()
+    OFFERED = auto()
+    UNAVAILABLE = auto()
+    ACTIVE = auto()
+
+
 class Offer:
     """The extensions of one listener: built once per worker and kind of session.
 
     ``size_limit`` in octets: -1 offers no SIZE at all (row 54), 0 offers SIZE without a limit
     (row 55, RFC 1870 3). ``dsn`` offers delivery status notifications: only whoever can send them
-    may. ``custom`` are row 50's lines, appended as they are. ``allowances`` holds, by verb, the
+    may. ``custom`` are row 50's lines, appended as they are. ``starttls`` is how this kind
+    of session stands to TLS. ``allowances`` holds, by verb, the
     octets a command line may exceed COMMAND_OCTETS by.
     """
 
-    __slots__ = ("allowances", "custom", "dsn", "longest_line", "size_limit")
+    __slots__ = ("allowances", "custom", "dsn", "longest_line", "size_limit", "starttls")
 
-    def __init__(self, size_limit: int, custom: tuple[str, ...] = (), *, dsn: bool = False) -> None:
+    def __init__(
+        self,
+        size_limit: int,
+        custom: tuple[str, ...] = (),
+        *,
+        dsn: bool = False,
+        starttls: StartTls = StartTls.OFF,
+    ) -> None:
         self.size_limit = size_limit
         self.custom = custom
         self.dsn = dsn
+        self.starttls = starttls
         self.allowances = {
             b"MAIL": _MAIL_ALLOWANCE + (_MAIL_DSN_ALLOWANCE if dsn else 0),
             b"RCPT": _RCPT_DSN_ALLOWANCE if dsn else 0,
@@ -45,6 +66,8 @@ class Offer:
         lines += ["8BITMIME", "ENHANCEDSTATUSCODES", "CHUNKING", "SMTPUTF8"]
         if self.dsn:
             lines.append("DSN")
+        if self.starttls is StartTls.OFFERED:
+            lines.append("STARTTLS")
         lines.append("HELP")
         lines.extend(self.custom)
         return lines

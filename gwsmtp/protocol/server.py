@@ -16,6 +16,9 @@ The octets a BDAT command announces are its own whatever its reply: those of a r
 read and dropped before the reply is spoken (RFC 3030 4.2). One whose size cannot be read, or whose
 line is spoiled, closes the connection, since nobody can tell then where its octets end and commands
 begin.
+
+Our 220 to STARTTLS ends what may be read in clear: octets behind the command are counted and
+dropped (RFC 3207 4.2), whoever put them there. ``begin_tls`` goes on from nothing.
 """
 
 from typing import Final
@@ -56,6 +59,7 @@ class ServerProtocol:
         "_pending",
         "_position",
         "_skipping",
+        "discarded",
         "state",
     )
 
@@ -68,6 +72,7 @@ class ServerProtocol:
         self._pending: Verb | None = Verb.GREETING
         self._skipping = False
         self._is_utf8 = False
+        self.discarded = 0
         # BDAT: the message's decoder, octets to come of the chunk being read, and of a refused one
         # with the reply that waits for their end.
         self._chunks: ChunkDecoder | None = None
@@ -159,6 +164,9 @@ class ServerProtocol:
         elif verb is Verb.END:
             self._decoder = None
         state = self.state = after(self.state, verb, reply)
+        if state is State.HANDSHAKE:
+            self.discarded = len(self._data) - self._position
+            self._position = len(self._data)
         if state is State.CHUNK:
             return  # RFC 3030 2: BDAT has no intermediate reply
         if self._chunks is not None and state is not State.CHUNKS:
@@ -169,6 +177,15 @@ class ServerProtocol:
             self._held_reply = reply.wire
         else:
             self._output.append(reply.wire)
+
+    def begin_tls(self, offer: Offer) -> None:
+        """A handshake was done: the session begins anew, with what ``offer`` says."""
+        if self.state is not State.HANDSHAKE and self.state is not State.GREETING:
+            raise LocalProtocolError(f"TLS begins in {self.state.name}")
+        if self.state is State.HANDSHAKE:
+            self.state = State.CONNECTED
+        self._offer = offer
+        self._is_utf8 = False
 
     def abort(self, reply: Reply) -> None:
         """Says ``reply`` unasked and closes: a timer ran out, or the worker is going down."""

@@ -18,6 +18,9 @@ itself, which the client never sees, is what admits the octets behind it:
                                  |---- its end, refused --> FAILED -- BDAT, refused --> FAILED
                                  +---- end of the last one, any reply --> READY
 
+STARTTLS (RFC 3207) leads from wherever HELO was said to HANDSHAKE, where nothing is parsed, and the
+end of the handshake, which is no reply, back to CONNECTED: nothing that was said before counts.
+
 A refused command leaves the state as it was, with two exceptions: the reply to the end of data
 ends the transaction whatever it says (RFC 5321 4.1.1.4), and a refused chunk makes what was sent
 before it worthless, so that the chunks behind it meet FAILED until the last of them, RSET, EHLO
@@ -43,6 +46,7 @@ class State(IntEnum):
     CHUNK = auto()
     CHUNKS = auto()
     FAILED = auto()
+    HANDSHAKE = auto()
     CLOSED = auto()
 
 
@@ -65,6 +69,7 @@ class Verb(IntEnum):
     NOOP = auto()
     VRFY = auto()
     HELP = auto()
+    STARTTLS = auto()
     QUIT = auto()
     INVALID = auto()
 
@@ -99,6 +104,11 @@ ON_POSITIVE: Final[dict[tuple[State, Verb], State]] = {
     (State.FAILED, Verb.HELO): State.READY,
     (State.FAILED, Verb.EHLO): State.READY,
     (State.FAILED, Verb.MAIL): State.MAIL,
+    (State.READY, Verb.STARTTLS): State.HANDSHAKE,
+    (State.MAIL, Verb.STARTTLS): State.HANDSHAKE,
+    (State.RCPT, Verb.STARTTLS): State.HANDSHAKE,
+    (State.CHUNKS, Verb.STARTTLS): State.HANDSHAKE,
+    (State.FAILED, Verb.STARTTLS): State.HANDSHAKE,
 }
 """Where a positive reply leads; a pair that is not here stays where it is."""
 

@@ -4,6 +4,7 @@ from typing import Protocol
 
 from gwsmtp.base.audit import SessionEnded
 from gwsmtp.base.peer import Peer
+from gwsmtp.base.reply import Reply
 from gwsmtp.base.stage import Stage
 from gwsmtp.protocol.server import ServerProtocol
 from gwsmtp.session.services import Services
@@ -14,6 +15,7 @@ class Conversation(Protocol):
     """One client's dialogue; ``session.Session`` is the one there is."""
 
     dropped_octets: int
+    ehlo: Reply
     helo: str
     peer: Peer
     protocol: ServerProtocol

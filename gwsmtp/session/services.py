@@ -20,6 +20,7 @@ from gwsmtp.net.offload import Offload
 from gwsmtp.protocol.extensions import Offer
 from gwsmtp.scan.outcome import ScanOutcome, ScanRequest
 from gwsmtp.session.pace import PaceLimits
+from gwsmtp.session.tls import TlsService
 from gwsmtp.spool.draft import DraftBudget
 
 ScanFailureAction = Literal["delay", "allow", "reject"]
@@ -88,6 +89,7 @@ class Services:
         "scan_failure_action",
         "scanner",
         "timeouts",
+        "tls",
         "verifier",
     )
 
@@ -118,6 +120,7 @@ class Services:
         audit: Audit,
         clock: Clock,
         ids: SessionIds,
+        tls: TlsService | None = None,
     ) -> None:
         self.interface = interface
         self.host_domain = host_domain
@@ -143,3 +146,4 @@ class Services:
         self.audit = audit
         self.clock = clock
         self.ids = ids
+        self.tls = tls

@@ -27,6 +27,7 @@ from gwsmtp.protocol.state import State
 from gwsmtp.session import pace
 from gwsmtp.session.services import Services
 from gwsmtp.session.stages import HANDLERS, USELESS_COMMANDS
+from gwsmtp.session.tls import TlsError, TlsWire, answer_in_clear
 from gwsmtp.session.transaction import Transaction
 
 log = logging.getLogger(__name__)
@@ -47,12 +48,14 @@ class Session:
         "_commands_since_message",
         "_early",
         "_is_draining",
+        "_is_implicit_tls",
         "_is_in_payload",
         "_is_reading",
         "_rate",
         "_started",
         "_wire",
         "dropped_octets",
+        "ehlo",
         "helo",
         "peer",
         "protocol",
@@ -64,7 +67,15 @@ class Session:
         "transaction",
     )
 
-    def __init__(self, services: Services, wire: Wire, peer: Peer, listener: str) -> None:
+    def __init__(
+        self,
+        services: Services,
+        wire: Wire,
+        peer: Peer,
+        listener: str,
+        *,
+        is_implicit_tls: bool = False,
+    ) -> None:
         self.services = services
         self.peer = peer
         self.session_id = services.ids.make()
@@ -76,7 +87,9 @@ class Session:
         # Of chunks since the one that was refused, itself included
         self.dropped_octets = 0
         self.trace = ""
-        self._wire = wire
+        self.ehlo = services.ehlo
+        self._wire: Wire | TlsWire = wire
+        self._is_implicit_tls = is_implicit_tls
         self._started = services.clock.monotonic()
         self._is_draining = False
         self._is_reading = False
@@ -91,7 +104,8 @@ class Session:
         """The whole session; returns when the socket is closed. Never raises but GreenletExit."""
         summary = self.summary
         try:
-            self._talk()
+            if not self._is_implicit_tls or self._secure():
+                self._talk()
         except PeerTimeout as e:
             summary.reason = f"timeout: {e.phase}"
             self._cut_off(replies.TIMEOUT)
@@ -135,9 +149,9 @@ class Session:
 
     def _talk(self) -> None:
         protocol, timeouts, summary = self.protocol, self.services.timeouts, self.summary
+        wire, deadline = self._wire, self._wire.deadline
         protocol.reply(self.services.greeting)
         self._flush()
-        wire, deadline = self._wire, self._wire.deadline
         deadline.watch(self.services.limits.pace.transaction_s, self._look)
         deadline.arm(timeouts.connection_s, "first command")
         while True:
@@ -156,6 +170,10 @@ class Session:
             self._flush()
             if protocol.state is State.CLOSED:
                 return
+            if protocol.state is State.HANDSHAKE:
+                if not self._secure():
+                    return
+                wire = self._wire
             self._arm(has_progress)
 
     def _handle_events(self) -> bool:
@@ -242,6 +260,37 @@ class Session:
             self.summary.bytes_out += len(data)
             # A client that does not take our octets within row 38's time is gone.
             self._wire.write(data, self.services.timeouts.command_s, "client taking a reply")
+
+    def _secure(self) -> bool:
+        """The handshake, behind STARTTLS or before the greeting; False when the session is over.
+
+        Nothing is ever said in clear again but row 42's answers, which do nothing.
+        """
+        tls, wire, summary = self.services.tls, self._wire, self.summary
+        if tls is None or tls.material is None or isinstance(wire, TlsWire):
+            raise LocalProtocolError("TLS without material")
+        if self.protocol.discarded:
+            log.warning(
+                "event=starttls_discarded sid=%s peer=%s octets=%d",
+                *(self.session_id, self.peer.ip, self.protocol.discarded),
+            )
+        secured = TlsWire(wire, tls.material)
+        monotonic = self.services.clock.monotonic
+        try:
+            secured.handshake(tls.handshake_s, monotonic)
+        except (TlsError, PeerTimeout) as e:
+            summary.reason = f"timeout: {e.phase}" if isinstance(e, PeerTimeout) else str(e)
+            summary.sni = secured.server_name
+            if not self._is_implicit_tls:
+                rest = e.rest if isinstance(e, TlsError) else b""
+                answer_in_clear(wire, rest, tls.recovery_s, monotonic)
+            return False
+        self._wire = secured
+        summary.tls = f"{secured.version} {secured.cipher}"
+        summary.sni = secured.server_name
+        self.protocol.begin_tls(tls.offer)
+        self.ehlo = tls.ehlo
+        return True
 
     # For the stages ------------------------------------------------------------------------
 

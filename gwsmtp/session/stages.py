@@ -30,9 +30,13 @@ def hello(session: Conversation, event: events.Hello) -> Reply:
     session.stage = Stage.HELO
     services = session.services
     session.trace = trace_prefix(
-        event.name, session.peer, services.host_domain, is_extended=event.is_extended
+        event.name,
+        session.peer,
+        services.host_domain,
+        is_extended=event.is_extended,
+        tls=session.summary.tls,
     )
-    return services.ehlo if event.is_extended else services.helo
+    return session.ehlo if event.is_extended else services.helo
 
 
 def mail(session: Conversation, event: events.Mail) -> Reply:
@@ -181,6 +185,17 @@ def _unless_refused(
     return refusal
 
 
+def start_tls(session: Conversation, event: events.StartTls) -> Reply:  # noqa: ARG001
+    """STARTTLS: nothing said in clear counts any more (RFC 3207 4.2); the pump shakes hands."""
+    session.stage = Stage.STARTTLS
+    tls = session.services.tls
+    if tls is None or tls.material is None:
+        return replies.TLS_UNAVAILABLE
+    session.roll_back()
+    session.helo = session.trace = ""
+    return replies.START_TLS
+
+
 def rset(session: Conversation, event: events.Reset) -> Reply:  # noqa: ARG001
     """RSET: forget the transaction."""
     session.roll_back()
@@ -234,6 +249,7 @@ HANDLERS: Final[dict[type[events.Event], Callable[[Conversation, Any], Reply]]] 
     events.Noop: noop,
     events.Verify: vrfy,
     events.Help: help_,
+    events.StartTls: start_tls,
     events.Quit: quit_,
     events.Invalid: invalid,
 }

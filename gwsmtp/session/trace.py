@@ -34,17 +34,25 @@ _MAILBOX_UTF8: Final = re.compile(
 )
 
 _EXTENDED: Final = "ESMTP id "
-_INTERNATIONAL: Final = "UTF8SMTP id "
+_EXTENDED_TLS: Final = "ESMTPS id "
+_INTERNATIONAL: Final = {_EXTENDED: "UTF8SMTP id ", _EXTENDED_TLS: "UTF8SMTPS id "}
+"""RFC 6531 4.3."""
 
 
-def trace_prefix(helo: str, peer: Peer, host_domain: str, *, is_extended: bool) -> str:
+def trace_prefix(
+    helo: str, peer: Peer, host_domain: str, *, is_extended: bool, tls: str = ""
+) -> str:
     """The part of the Received field that is the same for all messages of a session.
 
     A HELO name that is neither a domain nor a literal is not repeated into a header: the client's
-    address literal stands in its place.
+    address literal stands in its place. ``tls`` is version and cipher, "" in clear.
     """
     name = domain_or_literal(helo) or peer.literal
     protocol = _EXTENDED if is_extended else "SMTP id "
+    if tls:
+        # RFC 3848 has no word for HELO within TLS.
+        host_domain = f"{host_domain} ({tls})"
+        protocol = _EXTENDED_TLS if is_extended else protocol
     return f"Received: from {name} ({peer.literal})\r\n\tby {host_domain} with {protocol}"
 
 
@@ -59,8 +67,11 @@ def received_field(
     """The whole Received field with its CRLF; names the recipient only where there is one, so
     that blind copies stay blind (RFC 5321 7.2). ``message_id`` is an Atom.
     """
-    if is_utf8 and prefix.endswith(_EXTENDED):
-        prefix = prefix.removesuffix(_EXTENDED) + _INTERNATIONAL
+    if is_utf8:
+        for extended, international in _INTERNATIONAL.items():
+            if prefix.endswith(extended):
+                prefix = prefix.removesuffix(extended) + international
+                break
     only = _for_clause(recipients[0], is_utf8) if len(recipients) == 1 else ""
     return f"{prefix}{message_id}{only};\r\n\t{date}\r\n".encode()
 

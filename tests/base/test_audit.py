@@ -7,6 +7,7 @@ def test_every_reader_gets_the_same_event_in_order() -> None:
     seen: list[tuple[str, AuditEvent]] = []
     audit = Audit(lambda e: seen.append(("log", e)), lambda e: seen.append(("counters", e)))
     event = SessionEnded("bcdfghjklm", "smtp", "192.0.2.1", 1025)
+    assert (event.tls, event.sni) == ("", "")
     audit.emit(event)
     assert seen == [("log", event), ("counters", event)]
 

@@ -8,7 +8,8 @@ def test_groups_stand_in_the_manuals_order() -> None:
         "interface", "server", "external_delivery", "ssl", "protocol", "exploit_detection",
         "relay_protection", "connection_drop", "message_tracking", "dos_protection",
         "scanner_fault_tolerance", "address_transformation", "diagnostic",
-        "organizations", "scan", "workers", "paths", "delivery", "hold", "auth", "logging",
+        "organizations", "server_ssl", "scan", "workers", "paths", "delivery", "hold", "auth",
+        "logging",
     ]  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gwsmtp.protocol.extensions import Offer
+from gwsmtp.protocol.extensions import Offer, StartTls
 
 ALWAYS = ["8BITMIME", "ENHANCEDSTATUSCODES", "CHUNKING", "SMTPUTF8"]
 
@@ -14,6 +14,9 @@ ALWAYS = ["8BITMIME", "ENHANCEDSTATUSCODES", "CHUNKING", "SMTPUTF8"]
         (Offer(0), ["PIPELINING", "SIZE", *ALWAYS, "HELP"]),
         (Offer(-1), ["PIPELINING", *ALWAYS, "HELP"]),
         (Offer(-1, dsn=True), ["PIPELINING", *ALWAYS, "DSN", "HELP"]),
+        (Offer(-1, starttls=StartTls.OFFERED), ["PIPELINING", *ALWAYS, "STARTTLS", "HELP"]),
+        (Offer(-1, starttls=StartTls.UNAVAILABLE), ["PIPELINING", *ALWAYS, "HELP"]),
+        (Offer(-1, starttls=StartTls.ACTIVE), ["PIPELINING", *ALWAYS, "HELP"]),
         (Offer(-1, ("XYZ 1", "X2")), ["PIPELINING", *ALWAYS, "HELP", "XYZ 1", "X2"]),
     ],
 )

@@ -21,7 +21,7 @@ from gwsmtp.delivery.route import Router
 from gwsmtp.directory.domains import Directory, HostedDomain, RecipientRule, SmtpHost
 from gwsmtp.net.offload import Offload
 from gwsmtp.net.wire import Wire, plain
-from gwsmtp.protocol.extensions import Offer
+from gwsmtp.protocol.extensions import Offer, StartTls
 from gwsmtp.scan.outcome import Action, ScanOutcome, ScanRequest
 from gwsmtp.session.services import (
     InboundTimeouts,
@@ -30,6 +30,7 @@ from gwsmtp.session.services import (
     SessionLimits,
 )
 from gwsmtp.session.session import Session
+from gwsmtp.session.tls import TlsService
 from gwsmtp.spool.draft import DraftBudget
 from tests.delivery.hops import pool
 
@@ -62,6 +63,10 @@ class Client:
 
     def send(self, data: bytes) -> None:
         self.sock.sendall(data)
+
+    def line(self) -> str:
+        """The next line, "" at the end of the stream."""
+        return self._file.readline().decode().rstrip("\r\n")
 
     def reply(self) -> str:
         """The last line of the next reply, "" at the end of the stream."""
@@ -100,6 +105,9 @@ class Rig:
         self.reject_bare_newline = False
         self.postmaster: Mailbox | None = None
         self.dsn = False
+        self.starttls = StartTls.OFF
+        self.tls: TlsService | None = None
+        self.implicit_tls = False
         self.forwards_helo = False
         self.spool = folder
         self.messages: list[MessageEnded] = []
@@ -118,7 +126,13 @@ class Rig:
         client = Client(self.address)
         self._clients.append(client)
         sock, address = self._listener.accept()
-        session = Session(self.services(), Wire(plain(sock)), peer_of(address), "plain")
+        session = Session(
+            self.services(),
+            Wire(plain(sock)),
+            peer_of(address),
+            "ssl" if self.implicit_tls else "plain",
+            is_implicit_tls=self.implicit_tls,
+        )
         self.sessions.append(session)
         self._greenlets.append(gevent.spawn(session.run))
         return client
@@ -143,7 +157,7 @@ class Rig:
 
     def services(self) -> Services:
         clock, disk = SystemClock(), Offload("disk", 1, 10)
-        offer = Offer(self.limits.size, dsn=self.dsn)
+        offer = Offer(self.limits.size, dsn=self.dsn, starttls=self.starttls)
         domains = (
             HostedDomain("example.test", "root", self.hosts, RecipientRule.ANY),
             HostedDomain("other.test", "root", (SmtpHost("192.0.2.1", 25),), RecipientRule.ANY),
@@ -173,6 +187,7 @@ class Rig:
             audit=Audit(self.note),
             clock=clock,
             ids=SessionIds(random.Random(1)),
+            tls=self.tls,
         )
 
     def close(self) -> None:

@@ -78,6 +78,16 @@ def test_the_protocol_is_named_by_how_the_client_began_and_what_the_message_is()
     assert parsed(utf8)["with"] == "UTF8SMTP"
 
 
+def test_tls_is_named_with_its_cipher() -> None:
+    peer, tls = Peer("192.0.2.7", 25), "TLSv1.3 TLS_AES_256_GCM_SHA384"
+    plain = trace_prefix("c.test", peer, HOST, is_extended=False, tls=tls)
+    extended = trace_prefix("c.test", peer, HOST, is_extended=True, tls=tls)
+    assert f"by {HOST} ({tls}) with SMTP id " in plain  # RFC 3848 has no word for it
+    assert f"by {HOST} ({tls}) with ESMTPS id " in extended
+    utf8 = received_field(extended, "a-1", ["a@b.test"], DATE, is_utf8=True)
+    assert f"({tls}) with UTF8SMTPS id a-1\r\n".encode() in utf8
+
+
 @pytest.mark.parametrize(
     "recipient",
     [

@@ -81,6 +81,7 @@ class Gateway(Running):
         self.base = folder / "var"
         self.config_path = folder / "gwsmtp.yaml"
         self.addresses: list[str] = []
+        self.ssl_addresses: list[str] = []
         self.ready_line: dict[str, Any] = {}
         self.run_code = _RUN
         self._settings = merged(smallest_settings(next_hop, recipients), settings or {})
@@ -92,6 +93,12 @@ class Gateway(Running):
         """The first address it listens on, as host:port."""
         assert self.addresses, "the gateway is not ready"
         return self.addresses[0]
+
+    @property
+    def ssl_address(self) -> str:
+        """The first address of its SSL listener, as host:port."""
+        assert self.ssl_addresses, "the gateway has no SSL listener"
+        return self.ssl_addresses[0]
 
     def configure(self, settings: Mapping[str, Any]) -> None:
         """Lays ``settings`` over the configuration and writes the file (takes effect by HUP)."""
@@ -117,6 +124,7 @@ class Gateway(Running):
             if write_end >= 0:
                 os.close(write_end)
         self.addresses = list(self.ready_line["listen"])
+        self.ssl_addresses = list(self.ready_line.get("ssl", ()))
         if self.ready_line["pid"] != self.pid:
             self.fail(f"says pid {self.ready_line['pid']}, but {self.pid} was started")
         return self

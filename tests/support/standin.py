@@ -27,6 +27,13 @@ class Server:
 
 
 @dataclass
+class Ssl:
+    enabled: bool = False
+    listen: tuple[Endpoint, ...] = ()
+    max_inbound_connections: int = 64
+
+
+@dataclass
 class Workers:
     count: int = 1
     user: str = ""
@@ -76,6 +83,8 @@ class StandIn:
     paths: Paths
     interface: Interface = field(default_factory=Interface)
     server: Server = field(default_factory=Server)
+    ssl: Ssl = field(default_factory=Ssl)
+    tls: None = None
     workers: Workers = field(default_factory=Workers)
     scan: Scan = field(default_factory=Scan)
     logging: Logging = field(default_factory=Logging)
