@@ -14,7 +14,8 @@ from gwsmtp.base.errors import ConfigError
 from gwsmtp.base.exitcodes import EXIT_CODE_MEANING, ExitCode
 from gwsmtp.cli.options import config_option
 from gwsmtp.master.loader import Loaded
-from gwsmtp.master.master import Master, Ready, RunOptions
+from gwsmtp.master.master import Master, RunOptions
+from gwsmtp.master.readiness import Ready
 from gwsmtp.master.signals import SIGNALS
 from gwsmtp.process.context import Settings
 
@@ -87,7 +88,7 @@ def load_again(path: Path, old: Settings) -> Loaded:
     config, kept = adopt(old, report.config)
     return Loaded(
         config,
-        warnings=report.warnings,
+        warnings=[*report.problems, *report.warnings],  # faults: what needs them does without
         changed=[change.key for change in changes(old, report.config)],
         kept=[change.key for change in kept],
     )

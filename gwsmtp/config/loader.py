@@ -76,7 +76,9 @@ def load(path: Path, model: type[Model]) -> Model:
 
 
 class Report:
-    """What a check found. ``problems`` empty: ``config`` is there and may be used."""
+    """What a check found. ``config`` is there where it can be used: without ``problems``, or with
+    faults alone (``finding.fault``).
+    """
 
     __slots__ = ("config", "problems", "warnings")
 
@@ -128,10 +130,11 @@ def _check(path: Path) -> Report:
         groups = _valid_groups(e, value, context)
     findings = [*crosscheck(groups), *readable_secrets(groups, path)]
     problems += [Problem(f.path, f.text) for f in findings if f.is_error]
-    warnings = [Problem(f.path, f.text) for f in findings if not f.is_error]
-    if problems or config is None:
-        return Report(rendered(problems, text, path), rendered(warnings, text, path), None)
-    return Report([], rendered(warnings, text, path), with_host_domain(config))
+    is_usable = config is not None and not problems
+    problems += [Problem(f.path, f.text) for f in findings if f.is_fault]
+    warnings = [Problem(f.path, f.text) for f in findings if not (f.is_error or f.is_fault)]
+    usable = with_host_domain(config) if config is not None and is_usable else None
+    return Report(rendered(problems, text, path), rendered(warnings, text, path), usable)
 
 
 def _valid_groups(failure: ValidationError, value: Any, context: dict[str, Any]) -> dict[str, Any]:
@@ -154,7 +157,9 @@ def _valid_groups(failure: ValidationError, value: Any, context: dict[str, Any])
 
 
 def load_config(path: Path) -> Config:
-    """The configuration in ``path``, checked. Raises ConfigError with every problem."""
+    """The configuration in ``path``, checked. Raises ConfigError with every problem, but for a
+    file whose problems are faults alone.
+    """
     report = check_file(path)
     if report.config is None:
         raise ConfigError(report.problems)

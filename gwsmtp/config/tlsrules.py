@@ -1,8 +1,8 @@
 """Rules about TLS (SETTINGS rows 25-35). Reads certificates and keys.
 
-A certificate that cannot be had is an error where the SSL listener was asked for and a warning
-where only STARTTLS was; one whose parts do not belong together is an error always. What is merely
-old or too readable is a warning.
+A certificate that cannot be had is a fault where the SSL listener was asked for and a warning
+where only STARTTLS was; one whose parts do not belong together is a fault always: a check refuses
+it, a start goes on without TLS, in clear (row 26). What is merely old or too readable is a warning.
 """
 
 import os
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from gwsmtp.base.clock import SystemClock
 from gwsmtp.config.certificates import CertificateProblem, LoadedUnit, read_unit
-from gwsmtp.config.finding import Finding, Rule, error, warning
+from gwsmtp.config.finding import Finding, Rule, error, fault, warning
 from gwsmtp.config.root import Config
 from gwsmtp.config.tls import TlsUnit, tls_plan
 
@@ -64,7 +64,7 @@ def _certificate(config: Config) -> Iterator[Finding]:
         except CertificateProblem as e:
             # Who checks may be another user than who runs: what cannot be read may be right.
             is_sure = not e.is_unread or (e.is_missing and config.ssl.enabled)
-            yield (error if is_sure else warning)((*unit.place, e.field), e.text)
+            yield (fault if is_sure else warning)((*unit.place, e.field), e.text)
             continue
         yield from _judge(unit, loaded)
         for server_name in loaded.names:

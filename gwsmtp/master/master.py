@@ -14,14 +14,11 @@ Limits: children of a killed master hold its port until they have closed it; a n
 within that moment says that the address is taken.
 """
 
-# long: one object and its loop
-
 import logging
 import os
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import setproctitle
 
@@ -40,8 +37,9 @@ from gwsmtp.master.drain import Drain
 from gwsmtp.master.generations import Generations, Heritage
 from gwsmtp.master.loader import Load, Loader
 from gwsmtp.master.logfile import LogFile
-from gwsmtp.master.notify import notify, tell_ready, wants_watchdog
+from gwsmtp.master.notify import notify, wants_watchdog
 from gwsmtp.master.pidfile import PidFile
+from gwsmtp.master.readiness import Ready, announce
 from gwsmtp.master.reload import Reloading
 from gwsmtp.master.signals import SIGNALS, SignalQueue, is_on_terminal
 from gwsmtp.master.tlscontexts import TlsContexts
@@ -56,17 +54,6 @@ _POLL_S = 1.0
 _ENDING_POLL_S = 0.25
 _SWEEP_MS = 5_000
 _HANDLERS = {row.signum: row.handler for row in SIGNALS}
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """What is known when everything serves."""
-
-    pid: int
-    listen: tuple[str, ...]
-    trial: str
-    maildir: Path | None
-    ssl: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,20 +268,7 @@ class Master:
         over_tls = self._addresses(is_ssl=True)
         ready = Ready(self._id[0], self._addresses(), self._trial_address, self._maildir, over_tls)
         self._set_title("ready")
-        shown = (",".join(addresses) or "-" for addresses in (ready.listen, ready.ssl))
-        log.info("event=ready pid=%d listen=%s ssl=%s", ready.pid, *shown)
-        if ready.trial:
-            note = quoted("for trying out only, this is no mail store")
-            log.warning("event=trial_next_hop listen=%s note=%s", ready.trial, note)
-        notify(f"READY=1\nMAINPID={ready.pid}")
-        if self._options.ready_fd >= 0:
-            found = {
-                "pid": ready.pid,
-                "listen": ready.listen,
-                "ssl": ready.ssl,
-                "trial": ready.trial,
-            }
-            tell_ready(self._options.ready_fd, found)
+        announce(ready, self._options.ready_fd)
         if self._options.on_ready:
             self._options.on_ready(ready)
 

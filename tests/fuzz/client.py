@@ -14,8 +14,12 @@ from tests.fuzz.cutting import pieces, split
 from tests.fuzz.fragments import HOP, expanded, full_table
 
 FRAGMENTS = HOP
-MOST_OCTETS, MOST_LINES = 4096, 200
-"""What a next hop may say in a line and in lines; larger limits in the client are a finding."""
+MOST_OCTETS, MOST_LINES, MOST_OF_REPLY = 4096, 200, 65536
+"""What a next hop may say in a line, in lines and in all of them; larger limits in the client are a
+finding.
+"""
+_READ_OCTETS = 65536
+"""More never comes at once from a socket."""
 
 _MOST_REPLIES = 2000
 """More than an input has room for."""
@@ -37,17 +41,23 @@ def _read(octets: Iterable[bytes]) -> tuple[list[HopReply], str, bool]:
     return found, "", protocol.has_unread
 
 
+def _small(pieces: Iterable[bytes]) -> Iterable[bytes]:
+    for piece in pieces:
+        for at in range(0, len(piece), _READ_OCTETS):
+            yield piece[at : at + _READ_OCTETS]
+
+
 def check(octets: bytes, steering: bytes) -> None:
     """Raises when ClientProtocol does not read ``octets`` as the reference does."""
-    found, refusal, has_leftover = _read((octets,))
+    found, refusal, has_leftover = _read(_small((octets,)))
     replies = [(reply.code, [text.encode() for text in reply.lines]) for reply in found]
-    again, again_refusal, again_leftover = _read(pieces(octets, steering))
+    again, again_refusal, again_leftover = _read(_small(pieces(octets, steering)))
     in_pieces = [(reply.code, [text.encode() for text in reply.lines]) for reply in again]
     assert replies == in_pieces, f"pieces change {replies} to {in_pieces}"
     # Its words go to the log and may quote what happened to be there.
     assert bool(refusal) == bool(again_refusal), f"pieces change {refusal!r} to {again_refusal!r}"
     assert has_leftover == again_leftover, "pieces change whether something is left"
-    wanted = reference.hop_replies(octets, MOST_OCTETS, MOST_LINES)
+    wanted = reference.hop_replies(octets, MOST_OCTETS, MOST_LINES, MOST_OF_REPLY)
     texts = [
         (code, [line.decode("utf-8", "replace").encode() for line in lines])
         for code, lines in wanted.found

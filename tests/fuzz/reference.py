@@ -74,13 +74,14 @@ class HopReplies(NamedTuple):
     leftover: bytes
 
 
-def hop_replies(octets: bytes, most_octets: int, most_lines: int) -> HopReplies:
+def hop_replies(octets: bytes, most_octets: int, most_lines: int, most_of_reply: int) -> HopReplies:
     """Replies of a next hop, lines ended by LF or CRLF; refused is what is no reply, a line of
-    over ``most_octets`` (CR included) and a reply of over ``most_lines`` lines.
+    over ``most_octets`` (CR included), a reply of over ``most_lines`` lines, and one whose lines
+    but the last have over ``most_of_reply`` octets.
     """
     found: list[tuple[int, list[bytes]]] = []
     texts: list[bytes] = []
-    taken = position = 0
+    taken = position = going_on = 0
     *lines, unfinished = octets.split(b"\n")
     for line in lines:
         position += len(line) + 1
@@ -93,7 +94,10 @@ def hop_replies(octets: bytes, most_octets: int, most_lines: int) -> HopReplies:
             found.append((int(code), texts))
             texts = []
             taken = position
-        elif len(texts) >= most_lines:
+            going_on = 0
+            continue
+        going_on += len(line)
+        if len(texts) >= most_lines or going_on > most_of_reply:
             return HopReplies(found, True, b"")
     if len(unfinished) > most_octets:
         return HopReplies(found, True, b"")

@@ -26,6 +26,11 @@ def test_nothing_is_found_in_seeds_and_random_inputs(name: str) -> None:
 
 FOUND = [
     pytest.param(
+        "client_fragments",
+        "ffb7b7d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6b7ff81",
+        id="a reply of many long lines is bounded as a whole",
+    ),
+    pytest.param(
         "client",
         "ffff32353020322e312ed9a320780d0a",
         id="an enhanced code of a next hop in digits that are not ASCII is passed on",

@@ -71,19 +71,23 @@ def test_a_bad_new_certificate_at_hup_leaves_the_good_one(
     gateway: Gateway, files: Files, authority: Authority
 ) -> None:
     authority.issue(files.certificate.parent, "other", number=2).key.rename(files.key)
-    reload(gateway, "reload_failed")
+    reload(gateway, "reloaded")
     client = over_ssl(gateway.ssl_address, client_context(files.ca))
     assert shown(client) == files.serial
     client.close()
     files.certificate.unlink()
-    reload(gateway, "reload_failed")
+    reload(gateway, "reloaded")
     authority.issue(files.certificate.parent, "gw", days=-0.1, begins_in_days=-9)
     reload(gateway, "reloaded")
     client = by_starttls(gateway.address, client_context(files.ca))
     assert shown(client) == files.serial
     client.close()
     alerts = [line["reason"] for line in events(gateway, "tls_certificate_bad")]
-    assert alerts == ["the certificate has expired"]
+    assert [alert.partition(":")[0] for alert in alerts] == [
+        "is not the key of the certificate",
+        "No such file or directory",
+        "the certificate has expired",
+    ]
 
 
 @pytest.mark.timeout(150)
@@ -95,4 +99,30 @@ def test_new_files_are_noticed_without_a_signal(
     wait_for(lambda: events(gateway, "reloaded"), "event=reloaded")
     client = over_ssl(gateway.ssl_address, client_context(files.ca))
     assert shown(client) == new.serial
+    client.close()
+
+
+def test_a_start_with_a_key_of_another_certificate_serves_in_clear_until_it_is_mended(
+    start_gateway: StartGateway, sink: RawSink, files: Files, authority: Authority
+) -> None:
+    good = files.key.read_bytes()
+    authority.issue(files.certificate.parent, "other").key.rename(files.key)
+    group = {"enable_tls": True, "enabled": True, "listen": ["127.0.0.1:0"], **files.settings}
+    gateway: Gateway = start_gateway(sink.address, {"ssl": group})
+    client = RawClient(gateway.address)
+    client.greet()
+    assert "STARTTLS" not in client.command("EHLO client.example").text
+    assert client.command("STARTTLS").code == 454
+    client.begin_data("a@client.example", ["b@example.test"])
+    client.send(b"Subject: x\r\n\r\nhi\r\n.\r\n")
+    assert client.read_reply().code == 250
+    client.close()
+    assert gateway.ready_line["ssl"] == []
+    assert [alert["note"] for alert in events(gateway, "tls_unavailable")] == [
+        "no usable certificate"
+    ]
+    files.key.write_bytes(good)
+    reload(gateway, "reloaded")
+    client = by_starttls(gateway.address, client_context(files.ca))
+    assert shown(client) == files.serial
     client.close()
