@@ -29,11 +29,14 @@ class Mailbox:
         yet no mail system in use tells them apart by case, and a harvester must not count twice.
         Quotes that are not needed make no difference either (RFC 5321 4.1.2).
         """
+
+        Beyond ASCII it is lower case, not casefold, which takes different letters for one: a
+        message for both of two such mailboxes would reach only the first.
         local = self.local
         if local[:1] == '"':
             local = self.unquoted
         if not local.isascii():
-            return f"{unicodedata.normalize('NFC', local).casefold()}@{self.domain}"
+            return f"{unicodedata.normalize('NFC', local).lower()}@{self.domain}"
         return f"{local.lower()}@{self.domain}"
 
     @property

@@ -39,6 +39,11 @@ def test_is_ascii_is_about_the_text() -> None:
     assert not Mailbox("a@b\u00fc.test", "a", "xn--b-hga.test").is_ascii
 
 
+@pytest.mark.parametrize(("one", "other"), [("stra\u00dfe", "strasse"), ("\ufb01n", "fin")])
+def test_different_letters_are_different_mailboxes(one: str, other: str) -> None:
+    assert Mailbox(f"{one}@a.test", one, "a.test").key != f"{other}@a.test"
+
+
 @pytest.mark.parametrize(
     ("local", "host"),
     [
