@@ -59,7 +59,8 @@ def rcpt(session: Conversation, event: events.Recipient) -> Reply:
         return replies.TOO_MANY_RECIPIENTS
     domain = services.directory.hosted(mailbox.domain)
     is_postmaster = False
-    if domain is None or len(mailbox.local) == _POSTMASTER_OCTETS:
+    local = mailbox.local
+    if domain is None or len(local) == _POSTMASTER_OCTETS or local[0] == '"':
         settled = _settled(session, mailbox, domain)
         if isinstance(settled, Reply):
             return settled

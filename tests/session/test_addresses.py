@@ -43,6 +43,12 @@ def test_every_postmaster_is_the_one_that_is_set_unasked(house: Rig) -> None:
     assert house.messages[0].recipients == ("desk@example.test",)  # one delivery
 
 
+def test_a_quoted_postmaster_is_the_postmaster(house: Rig) -> None:
+    house.postmaster = DESK
+    sent_to(house.greeted(), '"postmaster"@example.test', '"Post\\master"@example.test')
+    assert house.messages[0].recipients == ("desk@example.test",)
+
+
 def test_the_postmaster_of_a_foreign_domain_is_foreign(house: Rig) -> None:
     house.postmaster = DESK
     client = house.greeted()
