@@ -105,8 +105,7 @@ def _settled(
 
 def _stays_here(directory: Directory, mailbox: Mailbox) -> bool:
     """Whether the local part asks for no host that is not ours (SETTINGS row 61)."""
-    routed_to = mailbox.routed_to()
-    return not routed_to or directory.hosted(routed_to) is not None
+    return all(directory.hosted(host) is not None for host in mailbox.routed_to())
 
 
 def _ask(session: Conversation, domain: HostedDomain, mailbox: Mailbox) -> Reply:
