@@ -23,6 +23,7 @@ from typing import Final
 
 from gwsmtp.base import replies
 from gwsmtp.base.address import Mailbox
+from gwsmtp.base.logs import quoted
 from gwsmtp.base.reply import Reply
 from gwsmtp.base.seams import Clock
 from gwsmtp.delivery.hop import HopConnection, HopFailure
@@ -118,7 +119,8 @@ class RecipientVerifier:
         stale = self._answers.usable(key, self._clock.monotonic())
         if stale is not None and stale.is_positive:
             return stale
-        log.warning("event=callout-failed accepted=%s cause=%s", self._accept_unavailable, cause)
+        accepted = self._accept_unavailable
+        log.warning("event=callout-failed accepted=%s cause=%s", accepted, quoted(cause))
         return replies.RECIPIENT_OK if self._accept_unavailable else _UNAVAILABLE
 
     def _remember(self, key: str, answer: Reply) -> None:
@@ -190,6 +192,6 @@ class RecipientVerifier:
             log.warning(
                 "event=null-sender-refused host=%s reply=%s effect=accepts-any-recipient",
                 host,
-                f'"{reply.as_ours()}"',
+                quoted(str(reply.as_ours())),
             )
         return [replies.RECIPIENT_OK] * count
