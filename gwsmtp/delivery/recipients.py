@@ -75,9 +75,12 @@ class RecipientVerifier:
         """The reply to RCPT if it is known without asking; does not block."""
         if domain.rule is RecipientRule.CALLOUT:
             return self._answers.fresh(mailbox.key, self._clock.monotonic())
-        if domain.rule is RecipientRule.ANY or mailbox.key in domain.known:
+        if domain.rule is RecipientRule.ANY:
             return replies.RECIPIENT_OK
-        return replies.UNKNOWN_MAILBOX
+        if domain.known is None:
+            return replies.RECIPIENT_OK if self._accept_unavailable else _UNAVAILABLE
+        is_known = mailbox.key in domain.known
+        return replies.RECIPIENT_OK if is_known else replies.UNKNOWN_MAILBOX
 
     def ask(
         self, domain: HostedDomain, mailbox: Mailbox, upcoming: Sequence[Mailbox] = ()

@@ -4,18 +4,20 @@ The only place below the command line that sees the whole configuration. Called 
 fork; opens nothing but thread pools and the scan engines' connections.
 """
 
+import logging
 import os
 import random
+import re
 import socket
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from gwsmtp.base import replies
 from gwsmtp.base.address import Mailbox
 from gwsmtp.base.audit import Audit
 from gwsmtp.base.endpoint import is_host_name
-from gwsmtp.base.errors import ConfigError
 from gwsmtp.base.ids import SessionIds
-from gwsmtp.base.logs import EventLog
+from gwsmtp.base.logs import EventLog, quoted
 from gwsmtp.config.organizations import Domain, Organization
 from gwsmtp.config.protocol import CLIENT_NAME
 from gwsmtp.config.root import Config
@@ -29,11 +31,18 @@ from gwsmtp.net.dial import Dialer
 from gwsmtp.net.offload import Offload
 from gwsmtp.process.child import Child
 from gwsmtp.process.counters import Counters
+from gwsmtp.protocol.abnf import parse_forward_path
 from gwsmtp.protocol.extensions import Offer
 from gwsmtp.scan.pool import ScanPool
 from gwsmtp.session.pace import PaceLimits
 from gwsmtp.session.services import InboundTimeouts, Services, SessionLimits
 from gwsmtp.spool.draft import DraftBudget
+
+log = logging.getLogger(__name__)
+
+_COMMENT: Final = re.compile(r"(?:^|\s)#")
+_HAS_DOMAIN: Final = re.compile(r'@[^"]*$')
+_PLAIN_ADDRESS: Final = re.compile(r"[\w.+=&'/~-]+@[A-Za-z0-9.-]+", re.ASCII)
 
 UNLIMITED_INBOUND_S = 3600.0  # row 36 off
 UNLIMITED_OUTBOUND_S = 600.0  # row 43 off
@@ -81,7 +90,7 @@ def build_services(config: Config, child: Child, scanner: ScanPool) -> Services:
         reject_bare_newline=config.protocol.bare_newline == "reject",
         scan_failure_action=config.interface.scan_failure_action,
         inline_patience_s=config.delivery.inline_patience,
-        directory=Directory(_hosted_domains(config.organizations)),
+        directory=Directory(hosted_domains(config.organizations)),
         router=Router(),
         verifier=RecipientVerifier(
             callouts,
@@ -170,14 +179,15 @@ def _source_address(config: Config) -> str:
     return str(config.server.source_bind_address or "")
 
 
-def _hosted_domains(
+def hosted_domains(
     organizations: Sequence[Organization], above: str = ""
 ) -> Iterator[HostedDomain]:
+    """All domains of a tree of organisations; reads their lists of recipients."""
     for organization in organizations:
         path = f"{above}/{organization.name}" if above else organization.name
         for domain in organization.domains:
             yield _hosted_domain(domain, path)
-        yield from _hosted_domains(organization.children, path)
+        yield from hosted_domains(organization.children, path)
 
 
 def _hosted_domain(domain: Domain, organization: str) -> HostedDomain:
@@ -190,15 +200,41 @@ def _hosted_domain(domain: Domain, organization: str) -> HostedDomain:
     return HostedDomain(domain.name, organization, hosts, RecipientRule(domain.recipients))
 
 
-def _addresses(domain: Domain) -> frozenset[str]:
-    """The list behind ``recipients: file:PATH``: one address a line, ``#`` begins a comment."""
+def _addresses(domain: Domain) -> frozenset[str] | None:
+    """The list behind ``recipients: file:PATH``; None where it cannot be read: one domain's list
+    must not keep all others' mail out.
+    """
     path = domain.recipients_file
     if path is None:
         return frozenset()
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError([f"{path}: recipients of {domain.name}: {e}"]) from e
-    words = (line.partition("#")[0].strip() for line in text.splitlines())
-    addresses = (word if "@" in word else f"{word}@{domain.name}" for word in words if word)
-    return frozenset(address.lower() for address in addresses)
+        log.error("event=recipients_unreadable domain=%s cause=%s", domain.name, quoted(str(e)))
+        return None
+    known, bad = recipients_of(text, domain.name)
+    if bad:
+        log.warning("event=recipients_ignored domain=%s lines=%d", domain.name, bad)
+    return known
+
+
+def recipients_of(text: str, domain: str) -> tuple[frozenset[str], int]:
+    """The keys of a list of recipients, and how many lines are no address.
+
+    One address, or local part, a line; ``#`` begins a comment at the beginning of a line and
+    behind a blank: it is legal in a local part.
+    """
+    known: set[str] = set()
+    bad = 0
+    for line in text.split("\n"):
+        word = _COMMENT.split(line, 1)[0].strip()
+        if not word:
+            continue
+        address = word if _HAS_DOMAIN.search(word) else f"{word}@{domain}"
+        if _PLAIN_ADDRESS.fullmatch(address):  # 100,000 of them are read at a start
+            known.add(address.lower())
+        elif parsed := parse_forward_path(f"TO:<{address}>"):
+            known.add(parsed[0].key)
+        else:
+            bad += 1
+    return frozenset(known), bad

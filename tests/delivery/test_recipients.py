@@ -243,3 +243,8 @@ def test_what_a_host_says_cannot_forge_a_pair_of_the_log(
         verifier.ask(domain(next_hop.host), box("a"))
         cause = f"{next_hop.host}: 421 4.3.2 x accepted=True level=ERROR"
     assert caplog.messages == [f'event=callout-failed accepted=False cause="{cause}"']
+
+
+def test_a_list_that_cannot_be_read_refuses_nobody_for_good(verifier: RecipientVerifier) -> None:
+    here = HostedDomain("example.test", "root", (), RecipientRule.LIST, None)
+    assert verifier.cached(here, box("a")) is replies.RECIPIENTS_UNAVAILABLE
