@@ -8,6 +8,7 @@ import unicodedata
 from typing import Final
 
 _QUOTED_PAIR: Final = re.compile(r"\\(.)")
+_ROUTE_MARK: Final = re.compile("[@%]")
 
 
 class Mailbox:
@@ -28,12 +29,15 @@ class Mailbox:
         """What caches and counters compare: local parts are equal only to the letter by the RFC,
         yet no mail system in use tells them apart by case, and a harvester must not count twice.
         Quotes that are not needed make no difference either (RFC 5321 4.1.2).
+
+        Beyond ASCII it is lower case, not casefold, which takes different letters for one: a
+        message for both of two such mailboxes would reach only the first.
         """
         local = self.local
         if local[:1] == '"':
             local = self.unquoted
         if not local.isascii():
-            return f"{unicodedata.normalize('NFC', local).casefold()}@{self.domain}"
+            return f"{unicodedata.normalize('NFC', local).lower()}@{self.domain}"
         return f"{local.lower()}@{self.domain}"
 
     @property
@@ -48,19 +52,16 @@ class Mailbox:
         """Whether it can be sent without SMTPUTF8 (RFC 6531)."""
         return self.text.isascii()
 
-    def routed_to(self) -> str:
-        """The host a local part asks to be sent on to (``user%host``, ``host!user``,
-        ``"user@host"``), "" where it asks for none: relics that some hosts still follow
-        (RFC 5321 appendix F.2; SETTINGS row 61).
+    def routed_to(self) -> list[str]:
+        """All hosts a local part asks to be sent on by (``user%host``, ``host!user``,
+        ``"user@host"``): relics that some hosts still follow (RFC 5321 appendix F.2; SETTINGS
+        row 61). Whoever follows one follows the next behind it, so the last does not settle it.
         """
         local = self.local
         if "%" not in local and "!" not in local and "@" not in local:
-            return ""
-        local = self.unquoted
-        for mark in "@%":
-            if mark in local:
-                return local.rpartition(mark)[2].lower()
-        return local.partition("!")[0].lower()
+            return []
+        user, *hosts = _ROUTE_MARK.split(self.unquoted)
+        return [host.lower() for host in (*hosts, *user.split("!")[:-1]) if host]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Mailbox) and self.text == other.text

@@ -28,7 +28,12 @@ _ESCAPES = (
     | {code: f"\\u{code:04x}" for code in (*range(0x2028, 0x202F), *range(0x2066, 0x206A))}
 )
 # A quoted local part may hold what would end the address and begin a pair of its own.
-_ENVELOPE_ESCAPES = _ESCAPES | {ord(char): f"\\x{ord(char):02x}" for char in " <>,"}
+# So may the blanks Unicode has besides, for a reader that splits at any of them.
+_ENVELOPE_ESCAPES = (
+    _ESCAPES
+    | {ord(char): f"\\x{ord(char):02x}" for char in " <>,\xa0"}
+    | {code: f"\\u{code:04x}" for code in (0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000)}
+)
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 

@@ -1,11 +1,11 @@
 """Rules about listeners and the machine (SETTINGS rows 2, 8, 9, 28)."""
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from gwsmtp.base.endpoint import Endpoint
-from gwsmtp.config.certificates import read_file
 from gwsmtp.config.finding import Finding, Rule, error, warning
 from gwsmtp.config.root import Config
 
@@ -80,8 +80,29 @@ def _overlaps(endpoint: Endpoint, seen: set[Endpoint]) -> bool:
 
 
 def unreadable(path: Path) -> str:
-    """Why this process cannot read ``path``, "" if it can."""
-    return read_file(path)[0]
+    """Why this process cannot read ``path``, "" if it can; a named pipe does not stop us."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as e:
+        return f"{path}: {e.strerror}"
+    try:
+        is_regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)
+    return "" if is_regular else f"{path}: is not a regular file"
+
+
+def not_utf8(path: Path) -> str:
+    """Why a readable ``path`` is no text, "" if it is."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            for _ in file:
+                pass
+    except UnicodeDecodeError as e:
+        return f"{path}: is not UTF-8 ({e.reason})"
+    except OSError as e:
+        return f"{path}: {e.strerror}"
+    return ""
 
 
 def _run_directory(config: Config) -> Iterator[Finding]:

@@ -74,8 +74,9 @@ class Domain(Group):
     recipients: Annotated[Text, BeforeValidator(_recipients)] = setting(
         "callout",
         title="Recipient validation",
-        description="callout: the SMTP host is asked at RCPT. file:PATH: a list of addresses. any: "
-        "every address is taken.",
+        description="callout: the SMTP host is asked at RCPT. file:PATH: a list of addresses, one "
+        "a line; while it cannot be read, delivery.recipients_unavailable holds. any: every "
+        "address is taken.",
         enforced=True,
     )
     require_auth: Switch = setting(

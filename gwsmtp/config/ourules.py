@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gwsmtp.config.finding import Finding, Rule, error, warning
-from gwsmtp.config.listenrules import all_listeners, listens_on, unreadable
+from gwsmtp.config.listenrules import all_listeners, listens_on, not_utf8, unreadable
 from gwsmtp.config.mailrules import target_findings
 from gwsmtp.config.root import Config, walk_organizations
 from gwsmtp.config.smtptarget import SmtpHost
@@ -39,7 +39,7 @@ def _hosts(config: Config) -> Iterator[Finding]:
             file = domain.recipients_file
             if file is not None and file not in files:
                 files.add(file)
-                problem = unreadable(file)
+                problem = unreadable(file) or not_utf8(file)
                 if problem:
                     yield warning((*path, "domains", index, "recipients"), problem)
 

@@ -270,9 +270,10 @@ class _Attempt:
                 return self._result(Outcome.REFUSED, refusal, "the host offers no SMTPUTF8")
         self._queue_commands(is_utf8)
         heard = connection.exchange(command_s, self._give_up_at)
-        if any(reply.code == 421 for reply in heard):
-            # RFC 5321 3.8: it closes. A pooled connection that has served its time is no answer.
-            raise HopFailure(f"{connection.host}: {heard[-1]}", is_busy=True)
+        for reply in heard:
+            if reply.code == 421:
+                # RFC 5321 3.8: it closes. A pooled connection that served its time is no answer.
+                raise HopFailure(f"{connection.host}: {reply}", is_busy=True)
         if not connection.is_fresh:
             reset = heard.pop(0)
             if reset.code != 250:

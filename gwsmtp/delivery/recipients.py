@@ -23,6 +23,7 @@ from typing import Final
 
 from gwsmtp.base import replies
 from gwsmtp.base.address import Mailbox
+from gwsmtp.base.logs import quoted
 from gwsmtp.base.reply import Reply
 from gwsmtp.base.seams import Clock
 from gwsmtp.delivery.hop import HopConnection, HopFailure
@@ -74,9 +75,12 @@ class RecipientVerifier:
         """The reply to RCPT if it is known without asking; does not block."""
         if domain.rule is RecipientRule.CALLOUT:
             return self._answers.fresh(mailbox.key, self._clock.monotonic())
-        if domain.rule is RecipientRule.ANY or mailbox.key in domain.known:
+        if domain.rule is RecipientRule.ANY:
             return replies.RECIPIENT_OK
-        return replies.UNKNOWN_MAILBOX
+        if domain.known is None:
+            return replies.RECIPIENT_OK if self._accept_unavailable else _UNAVAILABLE
+        is_known = mailbox.key in domain.known
+        return replies.RECIPIENT_OK if is_known else replies.UNKNOWN_MAILBOX
 
     def ask(
         self, domain: HostedDomain, mailbox: Mailbox, upcoming: Sequence[Mailbox] = ()
@@ -118,7 +122,8 @@ class RecipientVerifier:
         stale = self._answers.usable(key, self._clock.monotonic())
         if stale is not None and stale.is_positive:
             return stale
-        log.warning("event=callout-failed accepted=%s cause=%s", self._accept_unavailable, cause)
+        accepted = self._accept_unavailable
+        log.warning("event=callout-failed accepted=%s cause=%s", accepted, quoted(cause))
         return replies.RECIPIENT_OK if self._accept_unavailable else _UNAVAILABLE
 
     def _remember(self, key: str, answer: Reply) -> None:
@@ -168,8 +173,9 @@ class RecipientVerifier:
             if heard[0].code != 250:
                 raise HopFailure(f"{connection.host}: RSET answered {heard[0]}")
             heard = heard[1:]
-        if any(reply.code == 421 for reply in heard):
-            raise HopFailure(f"{connection.host}: {heard[-1]}", is_busy=True)
+        for reply in heard:
+            if reply.code == 421:
+                raise HopFailure(f"{connection.host}: {reply}", is_busy=True)
         if heard[0].is_permanent:
             return self._accepts_any(connection.host, heard[0], len(group))
         if not heard[0].is_positive:
@@ -190,6 +196,6 @@ class RecipientVerifier:
             log.warning(
                 "event=null-sender-refused host=%s reply=%s effect=accepts-any-recipient",
                 host,
-                f'"{reply.as_ours()}"',
+                quoted(str(reply.as_ours())),
             )
         return [replies.RECIPIENT_OK] * count

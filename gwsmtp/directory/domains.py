@@ -34,7 +34,9 @@ class RecipientRule(StrEnum):
 
 
 class HostedDomain:
-    """A domain that is served here. ``known`` holds ``Mailbox.key`` strings under rule LIST."""
+    """A domain that is served here. ``known`` holds ``Mailbox.key`` strings under rule LIST,
+    None where the list cannot be read.
+    """
 
     __slots__ = ("hosts", "known", "name", "organization", "rule")
 
@@ -44,7 +46,7 @@ class HostedDomain:
         organization: str,
         hosts: tuple[SmtpHost, ...],
         rule: RecipientRule,
-        known: frozenset[str] = frozenset(),
+        known: frozenset[str] | None = frozenset(),
     ) -> None:
         self.name = name
         self.organization = organization

@@ -18,6 +18,7 @@ from typing import Final
 
 from gevent import get_hub
 
+from gwsmtp.base.logs import quoted
 from gwsmtp.base.peer import Peer, peer_of
 from gwsmtp.net.wire import Wire
 
@@ -129,7 +130,8 @@ class Acceptor:
 
     def _rest(self, error: OSError) -> None:
         """Out of descriptors or memory: trying again at once would burn the processor."""
-        log.warning("event=accept-paused seconds=%s cause=%s", EXHAUSTED_PAUSE_S, error.strerror)
+        cause = quoted(str(error.strerror))
+        log.warning("event=accept-paused seconds=%s cause=%s", EXHAUSTED_PAUSE_S, cause)
         self._watcher.stop()
         self._timer.stop()
         self._timer.start(self._resume)

@@ -4,19 +4,17 @@ The only place below the command line that sees the whole configuration. Called 
 fork; opens nothing but thread pools and the scan engines' connections.
 """
 
+import logging
 import os
 import random
 import socket
-from collections.abc import Iterator, Sequence
 
 from gwsmtp.base import replies
 from gwsmtp.base.address import Mailbox
 from gwsmtp.base.audit import Audit
 from gwsmtp.base.endpoint import is_host_name
-from gwsmtp.base.errors import ConfigError
 from gwsmtp.base.ids import SessionIds
 from gwsmtp.base.logs import EventLog
-from gwsmtp.config.organizations import Domain, Organization
 from gwsmtp.config.protocol import CLIENT_NAME
 from gwsmtp.config.root import Config
 from gwsmtp.delivery.attempt import InlineDelivery
@@ -24,18 +22,21 @@ from gwsmtp.delivery.hop import HopTimeouts
 from gwsmtp.delivery.pool import HopPool
 from gwsmtp.delivery.recipients import REFUSALS_PER_CONNECTION, RecipientVerifier
 from gwsmtp.delivery.route import Router
-from gwsmtp.directory.domains import Directory, HostedDomain, RecipientRule, SmtpHost
+from gwsmtp.directory.domains import Directory
 from gwsmtp.net.dial import Dialer
 from gwsmtp.net.offload import Offload
 from gwsmtp.net.tlsmaterial import TlsMaterial
 from gwsmtp.process.child import Child
 from gwsmtp.process.counters import Counters
+from gwsmtp.process.hosted import hosted_domains
 from gwsmtp.protocol.extensions import Offer, StartTls
 from gwsmtp.scan.pool import ScanPool
 from gwsmtp.session.pace import PaceLimits
 from gwsmtp.session.services import InboundTimeouts, Services, SessionLimits
 from gwsmtp.session.tls import TlsService
 from gwsmtp.spool.draft import DraftBudget
+
+log = logging.getLogger(__name__)
 
 UNLIMITED_INBOUND_S = 3600.0  # row 36 off
 UNLIMITED_OUTBOUND_S = 600.0  # row 43 off
@@ -84,7 +85,7 @@ def build_services(config: Config, child: Child, scanner: ScanPool) -> Services:
         reject_bare_newline=config.protocol.bare_newline == "reject",
         scan_failure_action=config.interface.scan_failure_action,
         inline_patience_s=config.delivery.inline_patience,
-        directory=Directory(_hosted_domains(config.organizations)),
+        directory=Directory(hosted_domains(config.organizations)),
         router=Router(),
         verifier=RecipientVerifier(
             callouts,
@@ -195,37 +196,3 @@ def outbound_timeouts(config: Config) -> HopTimeouts:
 
 def _source_address(config: Config) -> str:
     return str(config.server.source_bind_address or "")
-
-
-def _hosted_domains(
-    organizations: Sequence[Organization], above: str = ""
-) -> Iterator[HostedDomain]:
-    for organization in organizations:
-        path = f"{above}/{organization.name}" if above else organization.name
-        for domain in organization.domains:
-            yield _hosted_domain(domain, path)
-        yield from _hosted_domains(organization.children, path)
-
-
-def _hosted_domain(domain: Domain, organization: str) -> HostedDomain:
-    hosts = tuple(
-        SmtpHost(row.endpoint.host, row.endpoint.port, row.priority) for row in domain.smtp_hosts
-    )
-    if domain.recipients_file is not None:
-        known = _addresses(domain)
-        return HostedDomain(domain.name, organization, hosts, RecipientRule.LIST, known)
-    return HostedDomain(domain.name, organization, hosts, RecipientRule(domain.recipients))
-
-
-def _addresses(domain: Domain) -> frozenset[str]:
-    """The list behind ``recipients: file:PATH``: one address a line, ``#`` begins a comment."""
-    path = domain.recipients_file
-    if path is None:
-        return frozenset()
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError([f"{path}: recipients of {domain.name}: {e}"]) from e
-    words = (line.partition("#")[0].strip() for line in text.splitlines())
-    addresses = (word if "@" in word else f"{word}@{domain.name}" for word in words if word)
-    return frozenset(address.lower() for address in addresses)

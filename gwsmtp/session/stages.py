@@ -63,7 +63,8 @@ def rcpt(session: Conversation, event: events.Recipient) -> Reply:
         return replies.TOO_MANY_RECIPIENTS
     domain = services.directory.hosted(mailbox.domain)
     is_postmaster = False
-    if domain is None or len(mailbox.local) == _POSTMASTER_OCTETS:
+    local = mailbox.local
+    if domain is None or len(local) == _POSTMASTER_OCTETS or local[0] == '"':
         settled = _settled(session, mailbox, domain)
         if isinstance(settled, Reply):
             return settled
@@ -108,8 +109,7 @@ def _settled(
 
 def _stays_here(directory: Directory, mailbox: Mailbox) -> bool:
     """Whether the local part asks for no host that is not ours (SETTINGS row 61)."""
-    routed_to = mailbox.routed_to()
-    return not routed_to or directory.hosted(routed_to) is not None
+    return all(directory.hosted(host) is not None for host in mailbox.routed_to())
 
 
 def _ask(session: Conversation, domain: HostedDomain, mailbox: Mailbox) -> Reply:

@@ -12,6 +12,7 @@ from gwsmtp.base import replies
 from gwsmtp.base.address import Mailbox
 from gwsmtp.base.audit import MessageEnded
 from gwsmtp.base.errors import ScanUnavailable, SpoolError
+from gwsmtp.base.logs import quoted
 from gwsmtp.base.reply import Reply
 from gwsmtp.delivery.attempt import Letter
 from gwsmtp.delivery.route import Route
@@ -139,7 +140,7 @@ class Transaction:
         try:
             self._draft.append(content)
         except (SpoolError, OffloadBusy) as e:
-            log.error("event=spool-error sid=%s cause=%s", self.event.session_id, e)
+            log.error("event=spool-error sid=%s cause=%s", self.event.session_id, quoted(str(e)))
             self._fail(replies.SPOOL_FULL, str(e))
 
     @property
@@ -190,7 +191,9 @@ class Transaction:
             try:
                 self._draft.finish()
             except (SpoolError, OffloadBusy) as e:
-                log.error("event=spool-error sid=%s cause=%s", self.event.session_id, e)
+                log.error(
+                    "event=spool-error sid=%s cause=%s", self.event.session_id, quoted(str(e))
+                )
                 self._fail(replies.SPOOL_FULL, str(e))
         if self._failure is not None:
             self.event.outcome = "deferred" if self._failure.is_temporary else "rejected"

@@ -23,6 +23,7 @@ from gevent import socket
 from gevent.threadpool import ThreadPool
 
 from gwsmtp.base import replies
+from gwsmtp.base.logs import quoted
 from gwsmtp.base.reply import Reply
 from gwsmtp.trial import mischief
 from gwsmtp.trial.channel import IDLE_TIMEOUT_S, Channel
@@ -310,7 +311,7 @@ class Conversation:
                 self._shared.maildir.file, (content, sender, recipients)
             )
         except OSError as e:
-            log.warning("event=trial_not_filed session=%d cause=%s", self._number, e)
+            log.warning("event=trial_not_filed session=%d cause=%s", self._number, quoted(str(e)))
             return None
         else:
             return path

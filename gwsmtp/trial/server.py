@@ -109,7 +109,7 @@ class TrialServer:
             except OSError as e:
                 if e.errno in (errno.EBADF, errno.EINVAL):
                     return
-                log.warning("event=trial_accept_failed cause=%s", e)
+                log.warning("event=trial_accept_failed cause=%s", quoted(str(e)))
                 gevent.sleep(_PAUSE_S)
                 continue
             if len(self._sessions) >= MAX_SESSIONS:

@@ -39,20 +39,29 @@ def test_is_ascii_is_about_the_text() -> None:
     assert not Mailbox("a@b\u00fc.test", "a", "xn--b-hga.test").is_ascii
 
 
+@pytest.mark.parametrize(("one", "other"), [("stra\u00dfe", "strasse"), ("\ufb01n", "fin")])
+def test_different_letters_are_different_mailboxes(one: str, other: str) -> None:
+    assert Mailbox(f"{one}@a.test", one, "a.test").key != f"{other}@a.test"
+
+
 @pytest.mark.parametrize(
-    ("local", "host"),
+    ("local", "hosts"),
     [
-        ("ann", ""),
-        ("ann+tag=x", ""),
-        ("ann%b.test", "b.test"),
-        ("ann%c%B.test", "b.test"),
-        ("b.test!c!ann", "b.test"),
-        ("c!ann%b.test", "b.test"),
-        ('"ann@b.test"', "b.test"),
-        ('"ann@b.test%c"', "b.test%c"),
-        ('"ann%"', ""),
-        ('"ann\\%b.test"', "b.test"),
+        ("ann", []),
+        ("ann+tag=x", []),
+        ("ann%b.test", ["b.test"]),
+        ("ann%c%B.test", ["c", "b.test"]),
+        ("ann%c%", ["c"]),
+        ("b.test!c!ann", ["b.test", "c"]),
+        ("!c!ann", ["c"]),
+        ("c!ann%b.test", ["b.test", "c"]),
+        ('"ann@b.test"', ["b.test"]),
+        ('"ann@c@b.test"', ["c", "b.test"]),
+        ('"ann@b.test%c"', ["b.test", "c"]),
+        ('"@c:ann@b.test"', ["c:ann", "b.test"]),
+        ('"ann%"', []),
+        ('"ann\\%b.test"', ["b.test"]),
     ],
 )
-def test_a_local_part_can_ask_for_another_host(local: str, host: str) -> None:
-    assert Mailbox(f"{local}@a.test", local, "a.test").routed_to() == host
+def test_a_local_part_can_ask_for_other_hosts(local: str, hosts: list[str]) -> None:
+    assert Mailbox(f"{local}@a.test", local, "a.test").routed_to() == hosts

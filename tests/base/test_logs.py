@@ -307,3 +307,13 @@ def test_quoted_local_part_cannot_forge_a_pair(file: BinaryIO) -> None:
     line = written_by(event, file)
     assert r" from=<\"x\x3e\x20outcome=accepted\x20y=\x3c\"@d.test> to=" in line
     assert r"to=<bounce+a=b.test@d.test>,<\"a\x3e\x2c\x3cb\"@d.test> " in line
+
+
+def test_no_blank_of_unicode_divides_an_address(file: BinaryIO) -> None:
+    blanks = [chr(code) for code in range(0x10000) if chr(code).isspace()]
+    event = MessageEnded("bcdfghjklm", 1, "192.0.2.7", "c.test")
+    event.sender = f'"{"x=y".join(blanks)}"@d.test'
+    line = written_by(event, file)
+    assert [pair for pair in line.split() if "x=y" in pair] == [
+        pair for pair in line.split() if pair.startswith("from=")
+    ]

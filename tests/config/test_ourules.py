@@ -73,3 +73,13 @@ def test_names_of_organisations_must_exist(tmp_path: Path) -> None:
     path.write_text(f"interface: {{name: a, serviced_ou_set: [root, sales, nobody]}}\n{OU}")
     assert len(check_file(path).problems) == 1
     assert "serviced_ou_set[2]: nobody is no organisation here" in check_file(path).problems[0]
+
+
+def test_a_list_of_recipients_that_is_no_text_is_warned_about(tmp_path: Path) -> None:
+    (tmp_path / "list").write_bytes(b"j\xfcrgen\n")
+    (tmp_path / "good").write_bytes(b"ann\n" * 500_000)  # any size
+    text = "organizations: [{name: root, domains: ["
+    for name in ("list", "good"):
+        text += f'{{name: {name}.test, smtp_host: "192.0.2.9:25", recipients: "file:{name}"}}, '
+    (line,) = check(tmp_path, text + "]}]\n").warnings
+    assert "list: is not UTF-8" in line

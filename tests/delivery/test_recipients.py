@@ -234,3 +234,17 @@ def test_a_host_without_smtputf8_is_asked_for_ascii_only(
             ]
         assert sum(line == "MAIL FROM:<>" for line in next_hop.said()) == 1
         assert all(line.isascii() for line in next_hop.said())
+
+
+def test_what_a_host_says_cannot_forge_a_pair_of_the_log(
+    tmp_path: Path, verifier: RecipientVerifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    with hop(tmp_path, "rcpt=421 4.3.2 x accepted=True level=ERROR") as next_hop:
+        verifier.ask(domain(next_hop.host), box("a"))
+        cause = f"{next_hop.host}: 421 4.3.2 x accepted=True level=ERROR"
+    assert caplog.messages == [f'event=callout-failed accepted=False cause="{cause}"']
+
+
+def test_a_list_that_cannot_be_read_refuses_nobody_for_good(verifier: RecipientVerifier) -> None:
+    here = HostedDomain("example.test", "root", (), RecipientRule.LIST, None)
+    assert verifier.cached(here, box("a")) is replies.RECIPIENTS_UNAVAILABLE

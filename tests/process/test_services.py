@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from gwsmtp.process.services import inbound_timeouts, outbound_timeouts, own_name, session_limits
+from gwsmtp.process.hosted import hosted_domains, recipients_of
+from gwsmtp.process.services import (
+    inbound_timeouts,
+    outbound_timeouts,
+    own_name,
+    session_limits,
+)
 from tests.config.helpers import config_of
 
 CLIENT_TIMERS = {
@@ -80,3 +86,39 @@ def test_a_machines_name_is_ours_where_it_is_a_host_name() -> None:
     assert own_name("gw") == "gw"
     for machine in ("", "not a name", "gw\r\nX: y", "1.2.3.4", "-gw", "gä"):
         assert own_name(machine) == "localhost"
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("Ann@list.test", "ann@list.test"),
+        ("Ann", "ann@list.test"),
+        ("ann # the first", "ann@list.test"),
+        ("a#b@list.test\r", "a#b@list.test"),
+        ('"a b"@List.test', "a b@list.test"),
+        ('"a@b"', "a@b@list.test"),
+        ("ju\u0308rgen", "j\u00fcrgen@list.test"),
+        ("ann@b\u00fccher.test", "ann@xn--bcher-kva.test"),
+    ],
+)
+def test_a_list_names_mailboxes_as_recipients_do(line: str, key: str) -> None:
+    assert recipients_of(f"# all\n\n{line}\n", "list.test") == (frozenset({key}), 0)
+
+
+def test_what_is_no_address_is_counted() -> None:
+    text = "ann\na b\n@\nx@@y\n"
+    assert recipients_of(text, "list.test") == (frozenset({"ann@list.test"}), 3)
+
+
+def test_a_list_that_cannot_be_read_is_no_list(tmp_path: Path) -> None:
+    text = (
+        "organizations: [{name: r, domains: [{name: a.test, smtp_host: h.test, "
+        "recipients: 'file:list'}]}]\n"
+    )
+    found = []
+    for content in (None, b"\xe4@a.test\n", b"\xef\xbb\xbfann@a.test\n"):
+        if content is not None:
+            (tmp_path / "list").write_bytes(content)
+        (domain,) = hosted_domains(config_of(tmp_path, text).organizations)
+        found.append(domain.known)
+    assert found == [None, None, {"ann@a.test"}]

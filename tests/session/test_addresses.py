@@ -43,6 +43,20 @@ def test_every_postmaster_is_the_one_that_is_set_unasked(house: Rig) -> None:
     assert house.messages[0].recipients == ("desk@example.test",)  # one delivery
 
 
+def test_a_quoted_postmaster_is_the_postmaster(house: Rig) -> None:
+    house.postmaster = DESK
+    sent_to(house.greeted(), '"postmaster"@example.test', '"Post\\master"@example.test')
+    assert house.messages[0].recipients == ("desk@example.test",)
+
+
+def test_a_route_over_our_own_domain_leads_nowhere_else(house: Rig) -> None:
+    client = house.greeted()
+    client.ask(b"MAIL FROM:<>\r\n")
+    for local in (b"a%b.test%example.test", b"example.test!b.test!a", b'"a@b.test@"', b"a%b.test%"):
+        said = client.ask(b"RCPT TO:<" + local + b"@example.test>\r\n")
+        assert said.startswith("550 5.7.1 "), local
+
+
 def test_the_postmaster_of_a_foreign_domain_is_foreign(house: Rig) -> None:
     house.postmaster = DESK
     client = house.greeted()

@@ -102,7 +102,7 @@ class Memory:
             case events.Mail():
                 return replies.MESSAGE_TOO_BIG if event.size > SIZE else replies.SENDER_OK
             case events.Recipient():
-                if event.mailbox.domain != HOSTED or event.mailbox.routed_to() not in ("", HOSTED):
+                if {event.mailbox.domain, *event.mailbox.routed_to()} != {HOSTED}:
                     return replies.relay_denied("memory")
                 is_unknown = event.mailbox.local.startswith("unknown")
                 return replies.UNKNOWN_MAILBOX if is_unknown else replies.RECIPIENT_OK
