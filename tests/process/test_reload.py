@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
@@ -148,15 +147,14 @@ def test_address_that_is_taken_keeps_the_old_listener(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs workers of another user")
 def test_workers_that_cannot_live_leave_the_old_ones_alone(
-    start_gateway: StartGateway, sink: RawSink, folder: Path
+    start_gateway: StartGateway, sink: RawSink
 ) -> None:
-    """A file that the master may read and its workers may not."""
-    secret = folder / "recipients"
-    secret.write_text("user\n")
-    secret.chmod(0o600)
+    """A spool that its workers may no longer write into."""
     gateway = start_gateway(sink.address)
-    domain = {"name": "example.test", "smtp_host": sink.address, "recipients": f"file:{secret}"}
-    gateway.configure({"organizations": [{"name": "root", "domains": [domain]}]})
+    spool = gateway.base / "private"
+    owner = spool.stat()
+    os.chown(spool, os.geteuid(), os.getegid())
+    spool.chmod(0o500)
     with Traffic(gateway.address) as traffic:
         traffic.wait_for_more()
         done = reload(gateway)
@@ -165,7 +163,8 @@ def test_workers_that_cannot_live_leave_the_old_ones_alone(
         traffic.wait_for_more()
     traffic.check(sink)
     assert len(wait_for_generation(gateway, 1)) == 2
-    secret.chmod(0o644)
+    os.chown(spool, owner.st_uid, owner.st_gid)
+    spool.chmod(owner.st_mode & 0o7777)
     assert reload(gateway).stdout == "test: generation 3 serves\n"
 
 
