@@ -18,6 +18,7 @@ from typing import Final
 
 from gevent import get_hub
 
+from gwsmtp.base.clock import monotonic
 from gwsmtp.base.logs import quoted
 from gwsmtp.base.peer import Peer, peer_of
 from gwsmtp.net.wire import Wire
@@ -33,7 +34,7 @@ _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.
 
 Handler = Callable[[Wire, Peer], None]
 MayAccept = Callable[[float], bool]
-"""(the loop's time in seconds) -> whether this worker may take one session more."""
+"""(monotonic seconds) -> whether this worker may take one session more."""
 
 
 class Acceptor:
@@ -87,11 +88,11 @@ class Acceptor:
 
     def session_ended(self) -> None:
         """The worker has one session less: it may be its turn again."""
-        if self._looks_left and self._may_accept(self._loop.now()):
+        if self._looks_left and self._may_accept(monotonic()):
             self._resume()
 
     def _accept(self) -> None:
-        if not self._may_accept(self._loop.now()):
+        if not self._may_accept(monotonic()):
             self._yield()
             return
         self._take()
@@ -122,7 +123,7 @@ class Acceptor:
 
     def _look_again(self) -> None:
         self._looks_left -= 1
-        if self._may_accept(self._loop.now()):
+        if self._may_accept(monotonic()):
             self._resume()
         elif self._looks_left <= 0:
             self._resume()

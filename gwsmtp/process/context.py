@@ -35,8 +35,8 @@ class InterfaceSettings(Protocol):
     def name(self) -> str: ...
 
 
-class ServerSettings(Protocol):
-    """Group ``server``."""
+class ListenerSettings(Protocol):
+    """Groups ``server`` and ``ssl``: each is a listener."""
 
     @property
     def enabled(self) -> bool: ...
@@ -94,26 +94,15 @@ class LoggingSettings(Protocol):
     def to(self) -> str | Path | None: ...
 
 
-class SslSettings(Protocol):
-    """Group ``ssl``."""
-
-    @property
-    def enabled(self) -> bool: ...
-    @property
-    def listen(self) -> Sequence[Endpoint]: ...
-    @property
-    def max_inbound_connections(self) -> int: ...
-
-
 class Settings(Protocol):
     """What the machinery of processes reads of a Config."""
 
     @property
     def interface(self) -> InterfaceSettings: ...
     @property
-    def server(self) -> ServerSettings: ...
+    def server(self) -> ListenerSettings: ...
     @property
-    def ssl(self) -> SslSettings: ...
+    def ssl(self) -> ListenerSettings: ...
     @property
     def tls(self) -> TlsPlan | None: ...
     @property

@@ -12,7 +12,7 @@ from gwsmtp.base.reply import Reply
 from gwsmtp.protocol import events
 from gwsmtp.protocol.abnf import parse_forward_path, parse_helo_name, parse_reverse_path
 from gwsmtp.protocol.events import Event
-from gwsmtp.protocol.extensions import Offer, StartTls
+from gwsmtp.protocol.extensions import HOPELESS_FACTOR, Offer, StartTls
 from gwsmtp.protocol.params import mail_event, recipient_event
 from gwsmtp.protocol.state import State
 
@@ -23,10 +23,8 @@ _Parser = Callable[[str, State, Offer], Event | Reply]
 _AFTER_VERB: Final = frozenset({b" ", b""})
 _HTTP_VERBS: Final = frozenset((b"GET", b"POST", b"CONNECT"))
 _CHUNK_DIGITS: Final = 18
-_HOPELESS_FACTOR: Final = 4
-"""A chunk of more octets than this many times SIZE is not read to its end, wanted or not."""
 _MOST_OCTETS_DROPPED: Final = 1 << 30
-"""The same for a chunk out of place where there is no SIZE."""
+"""A chunk out of place of more octets is not read to its end where there is no SIZE."""
 _NO_PARSER: Final[tuple[_Parser | None, int]] = (None, 0)
 _IN_CHUNKS: Final = frozenset((State.CHUNKS, State.FAILED))
 
@@ -144,7 +142,7 @@ def _bdat(argument: str, state: State, offer: Offer) -> Event | Reply:
     if not size.isdecimal() or len(size) > _CHUNK_DIGITS or mark not in ("", "LAST"):
         return replies.BDAT_UNREADABLE
     octets, limit = int(size), offer.size_limit
-    if 0 < _HOPELESS_FACTOR * limit < octets:
+    if 0 < HOPELESS_FACTOR * limit < octets:
         return replies.TOO_MUCH_DATA
     if state is State.RCPT or state is State.CHUNKS:
         return events.Bdat(octets, is_last=bool(mark))

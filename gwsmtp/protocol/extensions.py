@@ -9,6 +9,9 @@ from typing import Final
 COMMAND_OCTETS: Final = 512
 """RFC 5321 4.5.3.1.4, CRLF included."""
 
+HOPELESS_FACTOR: Final = 4
+"""Who sends, or announces, more than this many times SIZE is cut off (DEFENCE, Always)."""
+
 _MAIL_ALLOWANCE: Final = 26 + 17 + 10  # RFC 1870 3, RFC 6152 2, RFC 6531 3.1
 _VRFY_ALLOWANCE: Final = 10  # RFC 6531 3.1
 _MAIL_DSN_ALLOWANCE: Final = 8 + 100  # RFC 3461 4: RET and ENVID

@@ -14,9 +14,10 @@ from gwsmtp.base.reply import Reply
 from gwsmtp.base.stage import Stage
 from gwsmtp.directory.domains import Directory, HostedDomain
 from gwsmtp.protocol import events
+from gwsmtp.protocol.extensions import HOPELESS_FACTOR
 from gwsmtp.session.conversation import Conversation
 from gwsmtp.session.trace import trace_prefix
-from gwsmtp.session.transaction import HOPELESS_FACTOR, Transaction
+from gwsmtp.session.transaction import Transaction
 
 _POSTMASTER_OCTETS: Final = len("postmaster")
 USELESS_COMMANDS: Final = 100

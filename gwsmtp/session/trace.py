@@ -9,12 +9,12 @@ Limits: our own name is repeated as configured, and an administrator may have gi
 underscore. A recipient whose address only real mail allows (two dots in a row) is not named.
 """
 
-import ipaddress
 import re
 from collections.abc import Sequence
 from typing import Final
 
 from gwsmtp.base.peer import Peer
+from gwsmtp.protocol.abnf import address_literal
 
 LONGEST_LINE_OCTETS: Final = 998
 
@@ -58,7 +58,7 @@ def trace_prefix(
 
 def domain_or_literal(helo: str) -> str:
     """What a client calls itself, where that is a domain or an address literal; else ""."""
-    return helo if _DOMAIN.fullmatch(helo) else _address_literal(helo) or ""
+    return helo if _DOMAIN.fullmatch(helo) else address_literal(helo)
 
 
 def received_field(
@@ -82,24 +82,9 @@ def _for_clause(recipient: str, is_utf8: bool) -> str:
         return ""
     domain = match.group(1)
     is_domain = (_DOMAIN_UTF8 if is_utf8 else _DOMAIN).fullmatch(domain)
-    if not is_domain and _address_literal(domain) != domain:
+    if not is_domain and address_literal(domain) != domain:
         return ""
     line = f"\tfor <{recipient}>;"
     if is_utf8 and len(line.encode()) > LONGEST_LINE_OCTETS:
         return ""
     return f"\r\n{line[:-1]}"
-
-
-def _address_literal(text: str) -> str | None:
-    """An address literal (RFC 5321 4.1.3) in the one form of its address; None for anything
-    else.
-    """
-    if text[:1] != "[" or text[-1:] != "]" or "%" in text:  # a zone is of no use to others
-        return None
-    address = text[1:-1]
-    try:
-        if address[:5].lower() == "ipv6:":
-            return f"[IPv6:{ipaddress.IPv6Address(address[5:])}]"
-        return f"[{ipaddress.IPv4Address(address)}]"
-    except ValueError:
-        return None

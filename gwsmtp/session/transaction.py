@@ -5,7 +5,8 @@ The order at the end of data is the order of trust: form, size, scan, next hop. 
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from gwsmtp.base import replies
@@ -18,6 +19,7 @@ from gwsmtp.delivery.attempt import Letter
 from gwsmtp.delivery.route import Route
 from gwsmtp.net.offload import OffloadBusy
 from gwsmtp.protocol.events import EndOfData, Mail
+from gwsmtp.protocol.extensions import HOPELESS_FACTOR
 from gwsmtp.protocol.hopcount import HopCounter
 from gwsmtp.scan.outcome import Action, ScanOutcome, ScanRequest
 from gwsmtp.session.services import Services
@@ -28,12 +30,10 @@ log = logging.getLogger(__name__)
 
 LONGEST_LINE_OCTETS: Final = 1 << 20
 """SETTINGS 2.11: incoming payload lines up to 1 MiB."""
-HOPELESS_FACTOR: Final = 4
-"""A client that sends more than this many times SIZE is cut off (DEFENCE, Always)."""
-
 _BLANKS: Final = frozenset((b" ", b"\t"))
 """Content that begins with one has no header; put behind our trace field it would go on in that
 (RFC 5322 2.2.3), so an empty line goes between."""
+_NO_PARAMETERS: Final[Mapping[str, str]] = MappingProxyType({})
 _NOT_SCANNED: Final = b"X-Gwsmtp-Scan: not scanned\r\n"
 
 
@@ -67,7 +67,7 @@ class Transaction:
         self.is_8bit = mail.body == "8BITMIME"
         self.is_utf8 = mail.is_utf8
         self.mail_dsn = mail.dsn
-        self.rcpt_dsn: dict[str, str] = {}
+        self.rcpt_dsn = _NO_PARAMETERS
         self.event = event
         self.trace = trace
         # By key: the same mailbox twice is one delivery.
@@ -87,7 +87,7 @@ class Transaction:
             return
         self.recipients[mailbox.key] = mailbox
         if dsn:
-            self.rcpt_dsn[mailbox.text] = dsn
+            self.rcpt_dsn = {**self.rcpt_dsn, mailbox.text: dsn}
 
     @property
     def has_begun_data(self) -> bool:

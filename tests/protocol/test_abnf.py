@@ -79,20 +79,22 @@ def test_bad_forward_path(argument: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "is_one"),
+    ("text", "literal"),
     [
-        ("[192.0.2.1]", True),
-        ("[IPv6:2001:db8::1]", True),
-        ("[ipv6:::ffff:192.0.2.1]", True),
-        ("[192.0.2]", False),
-        ("[2001:db8::1]", False),
-        ("192.0.2.1", False),
-        ("[x:y]", False),
-        ("[]", False),
+        ("[192.0.2.1]", "[192.0.2.1]"),
+        ("[IPv6:2001:DB8:0::1]", "[IPv6:2001:db8::1]"),
+        ("[ipv6:::FFFF:1]", "[IPv6:::ffff:1]"),
+        ("[192.0.2]", ""),
+        ("[2001:db8::1]", ""),
+        ("[IPv6:fe80::1%eth0]", ""),
+        ("192.0.2.1", ""),
+        ("[x:y]", ""),
+        ("[]", ""),
+        ("", ""),
     ],
 )
-def test_address_literals(text: str, is_one: bool) -> None:
-    assert abnf.is_address_literal(text) is is_one
+def test_address_literals(text: str, literal: str) -> None:
+    assert abnf.address_literal(text) == literal
 
 
 @given(st.text(max_size=80))
