@@ -7,8 +7,12 @@ run nobody knows to work. An expected failure stays one.
 import random
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.support.pki import Authority, Files
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -80,3 +84,17 @@ def soak_seconds(request: pytest.FixtureRequest) -> float:
     """
     tests = sum(1 for item in request.session.items if "soak_seconds" in _fixtures(item))
     return float(request.config.getoption("--soak-minutes")) * 60 / max(tests, 1)
+
+
+@pytest.fixture(scope="module")
+def authority() -> "Authority":
+    """A certificate authority of the tests' own."""
+    from tests.support.pki import Authority  # only who needs one pays for its import
+
+    return Authority()
+
+
+@pytest.fixture
+def files(tmp_path: Path, authority: "Authority") -> "Files":
+    """A certificate for gw.example.test, its chain, key and root, in a folder of the test."""
+    return authority.issue(tmp_path, "gw")

@@ -17,11 +17,6 @@ from gwsmtp.config.tls import TlsUnit
 from tests.support.pki import Authority, Files, Kind
 
 
-@pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority()
-
-
 def unit_of(files: Files, phrase: str = "", names: tuple[str, ...] = ()) -> TlsUnit:
     return TlsUnit(("ssl",), files.certificate, files.chain, files.key, Secret(phrase), names)
 

@@ -10,16 +10,6 @@ from tests.support.pki import Authority, Files
 MODERN = "disable_protocols: [TLSv1, TLSv1.1]"
 
 
-@pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority()
-
-
-@pytest.fixture
-def files(tmp_path: Path, authority: Authority) -> Files:
-    return authority.issue(tmp_path, "gw")
-
-
 def ssl_of(files: Files, more: str = "", group: str = "ssl") -> str:
     return (
         f"{group}: {{enabled: on, {MODERN}, certificate_file: {files.certificate}, "

@@ -36,16 +36,6 @@ class ManualClock:
         return ""
 
 
-@pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority()
-
-
-@pytest.fixture
-def files(tmp_path: Path, authority: Authority) -> Files:
-    return authority.issue(tmp_path, "gw")
-
-
 def plan_of(files: Files, **more: object) -> TlsPlan:
     group = SslGroup.model_validate({**files.settings, **more})
     return tls_plan(group, ServerSslGroup())

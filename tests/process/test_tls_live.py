@@ -24,11 +24,6 @@ from tests.support.wait import wait_for
 pytestmark = pytest.mark.full
 
 
-@pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority()
-
-
 @pytest.fixture
 def files(folder: Path, authority: Authority) -> Files:
     return authority.issue(folder, "gw")

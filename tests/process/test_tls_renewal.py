@@ -19,11 +19,6 @@ pytestmark = pytest.mark.full
 
 
 @pytest.fixture
-def authority() -> Authority:
-    return Authority()
-
-
-@pytest.fixture
 def files(folder: Path, authority: Authority) -> Files:
     return authority.issue(folder, "gw")
 

@@ -1,30 +1,11 @@
 """Whom RCPT means: Postmaster, equal mailboxes, addresses beyond ASCII, DSN parameters."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from gwsmtp.base import replies
 from gwsmtp.base.address import Mailbox
-from tests.delivery.hops import Hop, hop
-from tests.session.rig import Client, Rig, rig
+from tests.delivery.hops import Hop
+from tests.session.rig import Client, Rig
 
 DESK = Mailbox("desk@example.test", "desk", "example.test")
-
-
-@pytest.fixture
-def next_hop(tmp_path: Path) -> Iterator[Hop]:
-    folder = tmp_path / "hop"
-    folder.mkdir()
-    with hop(folder) as one:
-        yield one
-
-
-@pytest.fixture
-def house(tmp_path: Path, next_hop: Hop) -> Iterator[Rig]:
-    with rig(tmp_path, next_hop.host) as one:
-        yield one
 
 
 def sent_to(client: Client, *recipients: str) -> list[str]:

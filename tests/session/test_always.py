@@ -1,8 +1,5 @@
 """What ends a session however its timers are set (DEFENCE, Always), with windows made short."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import gevent
 import pytest
 
@@ -10,25 +7,11 @@ from gwsmtp.base.clock import monotonic
 from gwsmtp.session.pace import PaceLimits
 from gwsmtp.session.services import InboundTimeouts, SessionLimits
 from gwsmtp.session.transaction import Transaction
-from tests.delivery.hops import Hop, hop
-from tests.session.rig import Client, Rig, rig
+from tests.delivery.hops import Hop
+from tests.session.rig import Client, Rig
 
 TOO_SLOW = "421 4.4.2 Message data too slow, closing connection"
 TOO_LONG = "421 4.4.2 Transaction took too long, closing connection"
-
-
-@pytest.fixture
-def next_hop(tmp_path: Path) -> Iterator[Hop]:
-    folder = tmp_path / "hop"
-    folder.mkdir()
-    with hop(folder) as one:
-        yield one
-
-
-@pytest.fixture
-def house(tmp_path: Path, next_hop: Hop) -> Iterator[Rig]:
-    with rig(tmp_path, next_hop.host) as one:
-        yield one
 
 
 def limits(pace: PaceLimits) -> SessionLimits:

@@ -1,28 +1,9 @@
 """Messages that come by BDAT (RFC 3030): admitted, refused, counted, delivered once."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from gwsmtp.base import replies
 from gwsmtp.session.services import SessionLimits
-from tests.delivery.hops import Hop, hop
-from tests.session.rig import Client, Rig, rig
-
-
-@pytest.fixture
-def next_hop(tmp_path: Path) -> Iterator[Hop]:
-    folder = tmp_path / "hop"
-    folder.mkdir()
-    with hop(folder) as one:
-        yield one
-
-
-@pytest.fixture
-def house(tmp_path: Path, next_hop: Hop) -> Iterator[Rig]:
-    with rig(tmp_path, next_hop.host) as one:
-        yield one
+from tests.delivery.hops import Hop
+from tests.session.rig import Client, Rig
 
 
 def begun(house: Rig) -> Client:

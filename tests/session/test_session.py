@@ -2,30 +2,14 @@
 
 import socket as std_socket
 import struct
-from collections.abc import Iterator
-from pathlib import Path
 
 import gevent
 import pytest
 
 from gwsmtp.scan.outcome import Action, ScanOutcome
 from gwsmtp.session.services import InboundTimeouts, SessionLimits
-from tests.delivery.hops import Hop, hop
-from tests.session.rig import Rig, rig
-
-
-@pytest.fixture
-def next_hop(tmp_path: Path) -> Iterator[Hop]:
-    folder = tmp_path / "hop"
-    folder.mkdir()
-    with hop(folder) as one:
-        yield one
-
-
-@pytest.fixture
-def house(tmp_path: Path, next_hop: Hop) -> Iterator[Rig]:
-    with rig(tmp_path, next_hop.host) as one:
-        yield one
+from tests.delivery.hops import Hop
+from tests.session.rig import Rig
 
 
 def test_a_message_is_traced_scanned_delivered_and_answered(house: Rig, next_hop: Hop) -> None:

@@ -14,19 +14,9 @@ from gwsmtp.master.tlscontexts import TlsContexts
 from gwsmtp.net.tlsmaterial import TlsMaterial
 from gwsmtp.protocol.extensions import Offer, StartTls
 from gwsmtp.session.tls import TlsService
-from tests.delivery.hops import Hop, hop
+from tests.delivery.hops import Hop
 from tests.session.rig import Rig, rig
-from tests.support.pki import Authority, Files
-
-
-@pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority()
-
-
-@pytest.fixture
-def files(tmp_path: Path, authority: Authority) -> Files:
-    return authority.issue(tmp_path, "gw")
+from tests.support.pki import Files
 
 
 def material_of(files: Files, **more: object) -> TlsMaterial:
@@ -46,14 +36,6 @@ def material_in(house: Rig) -> TlsMaterial:
     assert house.tls is not None
     assert house.tls.material is not None
     return house.tls.material
-
-
-@pytest.fixture
-def next_hop(tmp_path: Path) -> Iterator[Hop]:
-    folder = tmp_path / "hop"
-    folder.mkdir()
-    with hop(folder) as one:
-        yield one
 
 
 @pytest.fixture
