@@ -41,7 +41,7 @@ class Outcome(StrEnum):
     CLIENT_GONE = "lost"
 
 
-_NO_PARAMETERS: Final[Mapping[str, str]] = {}
+NO_PARAMETERS: Final[Mapping[str, str]] = {}
 
 
 class Letter:
@@ -73,7 +73,7 @@ class Letter:
         is_8bit: bool,
         is_utf8: bool = False,
         mail_dsn: str = "",
-        rcpt_dsn: Mapping[str, str] = _NO_PARAMETERS,
+        rcpt_dsn: Mapping[str, str] = NO_PARAMETERS,
         helo_name: str = "",
     ) -> None:
         self.sender = sender

@@ -5,8 +5,7 @@ The order at the end of data is the order of trust: form, size, scan, next hop. 
 """
 
 import logging
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import Final
 
 from gwsmtp.base import replies
@@ -15,7 +14,7 @@ from gwsmtp.base.audit import MessageEnded
 from gwsmtp.base.errors import ScanUnavailable, SpoolError
 from gwsmtp.base.logs import quoted
 from gwsmtp.base.reply import Reply
-from gwsmtp.delivery.attempt import Letter
+from gwsmtp.delivery.attempt import NO_PARAMETERS, Letter
 from gwsmtp.delivery.route import Route
 from gwsmtp.net.offload import OffloadBusy
 from gwsmtp.protocol.events import EndOfData, Mail
@@ -33,7 +32,6 @@ LONGEST_LINE_OCTETS: Final = 1 << 20
 _BLANKS: Final = frozenset((b" ", b"\t"))
 """Content that begins with one has no header; put behind our trace field it would go on in that
 (RFC 5322 2.2.3), so an empty line goes between."""
-_NO_PARAMETERS: Final[Mapping[str, str]] = MappingProxyType({})
 _NOT_SCANNED: Final = b"X-Gwsmtp-Scan: not scanned\r\n"
 
 
@@ -67,7 +65,7 @@ class Transaction:
         self.is_8bit = mail.body == "8BITMIME"
         self.is_utf8 = mail.is_utf8
         self.mail_dsn = mail.dsn
-        self.rcpt_dsn = _NO_PARAMETERS
+        self.rcpt_dsn = NO_PARAMETERS
         self.event = event
         self.trace = trace
         # By key: the same mailbox twice is one delivery.
