@@ -81,10 +81,7 @@ class Transaction:
 
     def add(self, mailbox: Mailbox, dsn: str) -> None:
         """A recipient was accepted; given twice, the first counts."""
-        if mailbox.key in self.recipients:
-            return
-        self.recipients[mailbox.key] = mailbox
-        if dsn:
+        if self.recipients.setdefault(mailbox.key, mailbox) is mailbox and dsn:
             self.rcpt_dsn = {**self.rcpt_dsn, mailbox.text: dsn}
 
     @property
