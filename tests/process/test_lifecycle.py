@@ -18,7 +18,7 @@ from tests.process.conftest import StartGateway, StartNextHop
 from tests.support.eventlog import events, wait_for_events
 from tests.support.gateway import Gateway
 from tests.support.nexthop import NextHop
-from tests.support.processes import children, wait_for_child
+from tests.support.processes import children, wait_for_child, wait_for_closed_port
 from tests.support.rawclient import RawClient
 from tests.support.running import REPOSITORY
 from tests.support.wait import wait_for
@@ -104,7 +104,8 @@ def test_term_drains(
     for client in (idle, silent):
         assert client.read_reply().raw.startswith(b"421 4.3.2 ")
         assert client.read_to_end() == b""
-    with pytest.raises(OSError):
+    wait_for_closed_port(gateway)
+    with pytest.raises(ConnectionRefusedError):
         RawClient(gateway.address)
     # A transaction that has begun is gone through with.
     assert envelope.command(f"RCPT TO:<{TO[0]}>").code == 250

@@ -2,15 +2,19 @@
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from gwsmtp.base import procid
 from gwsmtp.limits.arena import open_table
 from gwsmtp.limits.slots import Role, SlotState, SlotView, Total, read_slots, sum_totals
 from tests.support.gateway import Gateway
 from tests.support.wait import wait_for
+
+_LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
 
 
 def children(gateway: Gateway, role: Role, *, are_ready: bool = True) -> list[SlotView]:
@@ -35,6 +39,20 @@ def wait_for_child(gateway: Gateway, role: Role, *not_pids: int, deadline_s: flo
         lambda: f"a ready {role.name} besides {not_pids}\n{gateway.log_tail()}",
         deadline_s,
     )
+
+
+def wait_for_closed_port(gateway: Gateway) -> None:
+    """Until no process listens on the gateway's address any more: the kernel is asked, for who
+    connects may be taken by a worker that has not heard of the drain yet.
+    """
+    host, _, port = gateway.address.rpartition(":")
+    ours = f"{socket.inet_aton(host)[::-1].hex().upper()}:{int(port):04X}"
+
+    def is_closed() -> bool:
+        sockets = Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]
+        return all(line.split()[1:4:2] != [ours, _LISTEN] for line in sockets)
+
+    wait_for(is_closed, f"the end of all listening on {gateway.address}")
 
 
 def generation(gateway: Gateway) -> int:
