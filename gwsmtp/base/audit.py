@@ -6,6 +6,8 @@ without copying and must not block. Emission is a loop over a tuple of callables
 
 from collections.abc import Callable
 
+from gwsmtp.base.decision import Action, Reason
+
 
 class SessionEnded:
     """One session, from accept to close. ``after`` is the last stage, ``reason`` why it
@@ -91,7 +93,37 @@ class MessageEnded:
         self.delivery_s = -1.0
 
 
-AuditEvent = SessionEnded | MessageEnded
+class Decided:
+    """One decision of the defence about a client. ``listener`` is 0 for the plain one, 1 for SSL;
+    ``counter`` reached ``threshold`` in ``window_s`` seconds (0: at one time); of a penalty the
+    counter is its rest in seconds.
+    """
+
+    __slots__ = (
+        "action",
+        "counter",
+        "listener",
+        "peer_ip",
+        "reason",
+        "session_id",
+        "threshold",
+        "window_s",
+    )
+
+    def __init__(
+        self, session_id: str, peer_ip: str, listener: int, reason: Reason, action: Action
+    ) -> None:
+        self.session_id = session_id
+        self.peer_ip = peer_ip
+        self.listener = listener
+        self.reason = reason
+        self.action = action
+        self.counter = 0
+        self.threshold = 0
+        self.window_s = 0
+
+
+AuditEvent = SessionEnded | MessageEnded | Decided
 AuditReader = Callable[[AuditEvent], None]
 
 

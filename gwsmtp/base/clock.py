@@ -11,6 +11,9 @@ from email.utils import formatdate
 monotonic = time.monotonic
 """For the timers of an event loop, whose own time no test can replace either."""
 
+pause = time.sleep
+"""Seconds of doing nothing, in a process without an event loop; blocks it."""
+
 
 class SystemClock:
     """The real clock. None of its methods blocks."""

@@ -8,6 +8,7 @@ consonants (43 bits), without vowels so that no id spells a word.
 import random
 
 _LETTERS = "bcdfghjklmnpqrstvwxz"
+ID_LENGTH = 10
 
 
 class SessionIds:
@@ -20,4 +21,23 @@ class SessionIds:
 
     def make(self) -> str:
         """A new id."""
-        return "".join(self._choices(_LETTERS, k=10))
+        return "".join(self._choices(_LETTERS, k=ID_LENGTH))
+
+
+def id_number(session_id: str) -> int:
+    """A session id as a number below 2 ** 44, for places that hold numbers only; ValueError for
+    what is no id.
+    """
+    number = 0
+    for letter in session_id:
+        number = number * len(_LETTERS) + _LETTERS.index(letter)
+    return number
+
+
+def id_text(number: int) -> str:
+    """The session id that ``id_number`` made ``number`` of."""
+    letters = []
+    for _ in range(ID_LENGTH):
+        number, letter = divmod(number, len(_LETTERS))
+        letters.append(_LETTERS[letter])
+    return "".join(reversed(letters))

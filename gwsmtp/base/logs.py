@@ -15,7 +15,7 @@ import re
 import sys
 from typing import Literal
 
-from gwsmtp.base.audit import AuditEvent, SessionEnded
+from gwsmtp.base.audit import AuditEvent, MessageEnded, SessionEnded
 from gwsmtp.base.clock import SystemClock
 from gwsmtp.base.seams import Clock
 
@@ -153,7 +153,7 @@ class EventLog:
                 body += f" tls={event.tls.replace(' ', ',')}"
             if event.sni:
                 body += f" sni={quoted(event.sni)}"
-        else:
+        elif isinstance(event, MessageEnded):
             body = (
                 f"event=message sid={event.session_id} n={event.number} peer={event.peer_ip} "
                 f"helo={quoted(event.helo)} from=<{_envelope(event.sender)}> "
@@ -169,6 +169,8 @@ class EventLog:
                 body += f" cause={quoted(event.cause)}"
             if event.notes:
                 body += f" notes={event.notes}"
+        else:
+            return  # process.decisionlog
         self._writer.add(f"{self._clock.iso()} {self._process} level=INFO {body}\n")
 
 

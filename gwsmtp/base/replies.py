@@ -28,7 +28,6 @@ def ehlo(host_domain: str, keywords: Iterable[str]) -> Reply:
 
 BYE = Reply(221, "2.0.0", "Bye", closes=True)
 SHUTTING_DOWN = Reply(421, "4.3.2", "Service closing, try again later", closes=True)
-TOO_MANY_CONNECTIONS = Reply(421, "4.3.2", "Too many connections, try again later", closes=True)
 TIMEOUT = Reply(421, "4.4.2", "Timeout, closing connection", closes=True)
 DATA_TOO_SLOW = Reply(421, "4.4.2", "Message data too slow, closing connection", closes=True)
 TRANSACTION_TOO_LONG = Reply(
@@ -40,6 +39,24 @@ TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many invalid commands, closing connec
 USELESS_COMMANDS = Reply(
     421, "4.7.0", "Too many commands without a message, closing connection", closes=True
 )
+
+
+def too_many_connections(reference: str) -> Reply:
+    """Instead of the greeting: a listener is full (rows 11 and 29)."""
+    return Reply(421, "4.3.2", f"Too many connections, try again later [{reference}]", closes=True)
+
+
+def over_limit(reference: str) -> Reply:
+    """Instead of the greeting: too many connections of this client or its network."""
+    text = f"Too many connections from your address, try again later [{reference}]"
+    return Reply(421, "4.7.0", text, closes=True)
+
+
+def penalised(reference: str) -> Reply:
+    """Instead of the greeting, or in a session: the client is banned for a while."""
+    text = f"Refused for a while after misbehaviour [{reference}]"
+    return Reply(421, "4.7.0", text, closes=True)
+
 
 # Commands ------------------------------------------------------------------------------------
 
@@ -113,6 +130,7 @@ def trial_greeting(host_domain: str) -> Reply:
     return Reply(220, "", f"{host_domain} ESMTP gwsmtp trial, for trying out only")
 
 
+TRIAL_BUSY = Reply(421, "4.3.2", "Too many connections, try again later", closes=True)
 FILED = Reply(250, "2.0.0", "Message filed")
 
 # Scanning (rows 5 and the verdicts) ----------------------------------------------------------

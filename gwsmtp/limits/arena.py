@@ -25,11 +25,13 @@ from gwsmtp.base import procid
 from gwsmtp.base.errors import TableError
 from gwsmtp.base.procid import ProcessId
 from gwsmtp.limits.layout import (
+    CONTROL,
     FILE_SIZE,
     LAYOUT_HASH,
     LAYOUT_VERSION,
     MAGIC,
     WORD,
+    Control,
     Header,
 )
 
@@ -70,6 +72,12 @@ class Table:
         """When the table began to count, CLOCK_BOOTTIME."""
         return self.words[Header.CREATED_MS]
 
+    @property
+    def secret(self) -> bytes:
+        """What the table's own hashes are keyed with."""
+        low, high = self.words[CONTROL + Control.HASH_KEY_LOW : CONTROL + Control.HASH_KEY_HIGH + 1]
+        return b"".join(word.to_bytes(WORD, "little") for word in (low, high))
+
     def lead(self, leader: ProcessId, generation: int) -> None:
         """Names the leader and its generation; the leader alone calls it."""
         self.words[Header.LEADER_PID], self.words[Header.LEADER_TICKS] = leader
@@ -84,10 +92,13 @@ class Table:
             self.fd = -1
 
 
-def create_table(path: Path, *, now_ms: int, gid: int = -1, boot_id: bytes = b"") -> Table:
+def create_table(
+    path: Path, *, now_ms: int, gid: int = -1, boot_id: bytes = b"", secret: bytes = b""
+) -> Table:
     """Opens the table at ``path``, or makes an empty one where there is none to trust.
 
-    ``gid`` is the group that may map it read-write (-1: leave). Raises TableError when the file
+    ``gid`` is the group that may map it read-write (-1: leave), ``secret`` 16 random octets that
+    place clients in a new table. Raises TableError when the file
     system refuses. Only the process that holds the pidfile may call it.
     """
     boot_id = boot_id or procid.boot_id()
@@ -103,7 +114,7 @@ def create_table(path: Path, *, now_ms: int, gid: int = -1, boot_id: bytes = b""
         set_aside = f"{error}; kept as {kept_as.name}"
     if table is None:
         with _file_errors(path, f"cannot be created with {FILE_SIZE} octets"):
-            _make(path, now_ms=now_ms, gid=gid, boot_id=boot_id)
+            _make(path, now_ms=now_ms, gid=gid, boot_id=boot_id, secret=secret)
         table = open_table(path, boot_id=boot_id)
     table.set_aside = set_aside
     return table
@@ -151,7 +162,7 @@ def _check(path: Path, fd: int, boot_id: bytes) -> None:
         raise TableError(f"{path}: left over from before the last boot")
 
 
-def _make(path: Path, *, now_ms: int, gid: int, boot_id: bytes) -> None:
+def _make(path: Path, *, now_ms: int, gid: int, boot_id: bytes, secret: bytes) -> None:
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -167,6 +178,8 @@ def _make(path: Path, *, now_ms: int, gid: int, boot_id: bytes) -> None:
         words[Header.FILE_SIZE] = FILE_SIZE
         words[Header.BOOT_ID_LOW], words[Header.BOOT_ID_HIGH] = _boot_words(boot_id)
         words[Header.CREATED_MS] = now_ms
+        words[CONTROL + Control.HASH_KEY_LOW] = int.from_bytes(secret[:WORD], "little")
+        words[CONTROL + Control.HASH_KEY_HIGH] = int.from_bytes(secret[WORD:], "little")
         words[Header.MAGIC] = MAGIC
         table.close()
         new.rename(path)

@@ -4,18 +4,26 @@ The file is an array of 64-bit words in the machine's own byte order (it never l
 
     page 0         header: identity, leader, generation
     pages 1 … 64   one page for each slot: head, gauges, totals
+    page 65        control: lock holder, hash key, listeners' live counts, pressure, counters
+    allow list     256 networks with their ends
+    ledgers        one for each slot: 4,096 open connections, a word each
+    rings          one for each slot: the last 1,024 decisions
+    roll-ups       16,384 networks (/24, /48): tags, then rows
+    clients        65,536 clients (/32, /64): tags, then rows
 
 Rules that keep it readable by every process of every version:
 
-* Zeroed memory is a valid empty table: free slots, totals of nothing.
+* Zeroed memory is a valid empty table: free slots, totals of nothing, no clients.
 * The header's first page, the place of the slots, their head, gauges and totals are FROZEN FOR
   EVER, numbers of gauges and totals included: new ones are appended. So sums stay exact while two
   versions of gwsmtp share a file in a hot upgrade. What a slot needs beyond its page (decision
-  ring, ledger) gets a region of its own behind the slots, never a larger page.
+  ring, ledger) has a region of its own behind the slots, never a larger page.
 * A new region, or a change behind the slots, raises ``LAYOUT_VERSION``; ``LAYOUT_HASH`` is made
   from the numbers below, so that a forgotten raise is found as well.
-* A slot's words have one writer at any time: the master while the slot is free or its child dead,
-  the child in between.
+* A slot's page and ring have one writer at any time: the master while the slot is free or its child
+  dead, the child in between. What stands behind the slots else is written under the admission lock.
+* A tag is the whole identity of a client or network, 0 where the row is empty; it is stored last
+  when a row is taken. Tags lie apart from rows so that a bucket of eight is read at once.
 
 Words are aligned and stored by one machine instruction, so a reader never sees half a number.
 """
@@ -27,7 +35,7 @@ WORD = 8
 PAGE = 4096
 PAGE_WORDS = PAGE // WORD
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 MAGIC = int.from_bytes(b"GWSMTPtb", "little")
 
 SLOT_COUNT = 64
@@ -74,7 +82,125 @@ HEAD_WORDS = 16
 _SLOT_GAUGES = HEAD_WORDS
 _SLOT_TOTALS = HEAD_WORDS + GAUGE_COUNT
 
-FILE_SIZE = PAGE * (1 + SLOT_COUNT)
+LISTENER_COUNT = 2
+"""The plain listener and the SSL listener; counted apart (rows 11 and 29)."""
+
+
+class Control(IntEnum):
+    """Words of the control page."""
+
+    LOCK_HOLDER = 0  # slot index + 1; +1 more than the slots: a master or a tool
+    HASH_KEY_LOW = 1
+    HASH_KEY_HIGH = 2
+    LISTENER_LIVE = 3  # and the next
+    PRESSURE = 5
+    PRESSURE_SINCE_MS = 6
+    PRESSURE_CAUSE = 7
+    CLIENTS_EVICTED = 8
+    CLIENTS_OVERFLOW = 9
+    ROLLUPS_EVICTED = 10
+    ROLLUPS_OVERFLOW = 11
+    PASSES = 12  # clients with a pass, as the leader counted them last
+    RECOVERIES = 13  # of dead processes that had open connections
+    RECOVERED_CONNECTIONS = 14
+    SHADOW_SET = 15  # a bit for each limit that a command has set
+    SHADOW_ON = 16  # what it has set it to
+
+
+class Client(IntEnum):
+    """Words of a client's row. Times in ms of CLOCK_BOOTTIME but where said otherwise."""
+
+    LIVE = 0
+    TAT_CONNECTIONS = 1  # µs, see limits.rate
+    TAT_MESSAGES = 2
+    TAT_RECIPIENTS = 3
+    TAT_HANDSHAKES = 4
+    SCORE = 5  # thousandths of a point, at SCORE_MS
+    SCORE_MS = 6
+    PENALTY_UNTIL = 7
+    STRIKES = 8
+    STRIKE_MS = 9
+    PASS_UNTIL = 10
+    CLEAN_SESSIONS = 11
+    FIRST_SEEN = 12
+    LAST_SEEN = 13
+    ACCEPTED = 14  # recipients in the window that began at ACCEPTED_MS
+    ACCEPTED_BEFORE = 15  # in the window before
+    ACCEPTED_MS = 16
+    SKETCH = 17  # 64 bits of the bad recipients beyond eight
+    SKETCH_MS = 18
+    OVER_LIMIT = 19  # refused by limits, in the window that began at OVER_LIMIT_MS
+    OVER_LIMIT_MS = 20
+    TRIES = 21  # connections while banned, in the minute that began at TRIES_MS
+    TRIES_MS = 22
+    TAT_AUTH = 23
+    BAD = 24  # and seven more: fingerprint in the high half, minute + 1 in the low
+    AUTH_USER = 32  # and three more: fingerprint in the high half, then minute and count
+
+
+BAD_COUNT = 8
+AUTH_USER_COUNT = 4
+CLIENT_WORDS = 40
+
+
+class Rollup(IntEnum):
+    """Words of a network's row."""
+
+    LIVE = 0
+    TAT_CONNECTIONS = 1
+    LAST_SEEN = 2
+
+
+ROLLUP_WORDS = 4
+
+
+class Decision(IntEnum):
+    """Words of one entry of a ring. ``SEQUENCE`` publishes: stored last, counts from 1."""
+
+    SEQUENCE = 0
+    AT_MS = 1
+    SESSION = 2
+    CLIENT = 3  # tag
+    WHAT = 4  # reason, action, mode, listener: see limits.ring
+    COUNTER = 5
+    THRESHOLD = 6
+    WINDOW_S = 7
+
+
+DECISION_WORDS = 8
+RING_SIZE = 1024
+LEDGER_SIZE = 4096
+ALLOW_COUNT = 256
+WAYS = 8
+CLIENT_COUNT = 65536
+ROLLUP_COUNT = 16384
+
+
+class Allow(IntEnum):
+    """Words of an entry of the allow list; free where ``UNTIL_MS`` is 0."""
+
+    UNTIL_MS = 0
+    KIND = 1  # 4 or 6, times 256, plus the prefix length
+    HIGH = 2
+    LOW = 3
+
+
+ALLOW_WORDS = 4
+
+BLANK_CLIENT = memoryview(bytes(CLIENT_WORDS * WORD)).cast("Q")
+BLANK_ROLLUP = memoryview(bytes(ROLLUP_WORDS * WORD)).cast("Q")
+BLANK_LEDGER = memoryview(bytes(LEDGER_SIZE * WORD)).cast("Q")
+
+CONTROL = PAGE_WORDS * (1 + SLOT_COUNT)
+ALLOW = CONTROL + PAGE_WORDS
+_LEDGERS = ALLOW + ALLOW_COUNT * ALLOW_WORDS
+_RINGS = _LEDGERS + SLOT_COUNT * LEDGER_SIZE
+ROLLUP_TAGS = _RINGS + SLOT_COUNT * RING_SIZE * DECISION_WORDS
+_ROLLUPS = ROLLUP_TAGS + ROLLUP_COUNT
+CLIENT_TAGS = _ROLLUPS + ROLLUP_COUNT * ROLLUP_WORDS
+_CLIENTS = CLIENT_TAGS + CLIENT_COUNT
+FILE_SIZE = WORD * (_CLIENTS + CLIENT_COUNT * CLIENT_WORDS)
+"""About 27 MiB, whatever the attack."""
 
 
 def slot_head(index: int) -> int:
@@ -94,10 +220,38 @@ def slot_totals(index: int) -> int:
     return slot_head(index) + _SLOT_TOTALS
 
 
+def ledger(index: int) -> int:
+    """Word index of slot ``index``'s ledger."""
+    if not 0 <= index < SLOT_COUNT:
+        raise IndexError(f"no slot {index}")
+    return _LEDGERS + index * LEDGER_SIZE
+
+
+def ring(index: int) -> int:
+    """Word index of slot ``index``'s ring of decisions."""
+    if not 0 <= index < SLOT_COUNT:
+        raise IndexError(f"no slot {index}")
+    return _RINGS + index * RING_SIZE * DECISION_WORDS
+
+
+def client_row(row: int) -> int:
+    """Word index of client row ``row``; its tag stands at ``CLIENT_TAGS + row``."""
+    return _CLIENTS + row * CLIENT_WORDS
+
+
+def rollup_row(row: int) -> int:
+    """Word index of roll-up ``row``; its tag stands at ``ROLLUP_TAGS + row``."""
+    return _ROLLUPS + row * ROLLUP_WORDS
+
+
 def _layout_hash() -> int:
+    enums = (Header, Head, Control, Client, Rollup, Decision, Allow)
     numbers = [LAYOUT_VERSION, PAGE, SLOT_COUNT, HEAD_WORDS, GAUGE_COUNT, TOTAL_COUNT, FILE_SIZE]
-    places = [*Header, *Head, slot_head(0), slot_gauges(0), slot_totals(0)]
-    text = ",".join(str(int(number)) for number in (*numbers, *places))
+    numbers += [WAYS, CLIENT_WORDS, ROLLUP_WORDS, DECISION_WORDS, ALLOW_WORDS, BAD_COUNT]
+    numbers += [CONTROL, ALLOW, _LEDGERS, _RINGS, ROLLUP_TAGS, _ROLLUPS, CLIENT_TAGS, _CLIENTS]
+    numbers += [int(word) for words in enums for word in words]
+    numbers += [slot_head(0), slot_gauges(0), slot_totals(0)]
+    text = ",".join(str(int(number)) for number in numbers)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 

@@ -97,6 +97,10 @@ class Total(IntEnum):
     REQUESTS_FAILED = 24
 
 
+DECISION_TOTALS = 32
+"""From here on totals count decisions of the defence, by ``base.decision.Reason``; below 64."""
+
+
 IsAlive = Callable[[int, int], bool]
 """(pid, start ticks) -> does this very process live?"""
 
@@ -125,31 +129,35 @@ def claim_slot(
 
 
 def free_slot(table: Table, index: int) -> None:
-    """Gives a slot back after its child was reaped; its totals stay."""
+    """Gives a slot back after its child was reaped and its ledger recovered; its totals stay."""
     _clear(table, index)
     table.words[slot_head(index) + Head.STATE] = SlotState.FREE
 
 
 def count_free(table: Table) -> int:
     """How many children more the table has room for."""
-    words = table.words
-    return sum(words[slot_head(i) + Head.STATE] == SlotState.FREE for i in range(SLOT_COUNT))
+    return len(find_free(table))
 
 
-def free_dead(table: Table, is_alive: IsAlive, own: ProcessId) -> list[int]:
-    """Gives back slots of children whose master is not the caller and that live no more.
+def find_dead(table: Table, is_alive: IsAlive, own: ProcessId) -> list[int]:
+    """Slots of children whose master is not the caller and that live no more.
 
     A slot that was claimed but whose child never signed in is judged by its master.
     """
-    freed = []
+    dead = []
     for view in read_slots(table):
         if view.owner == own:
             continue
         holder = (view.pid, view.start_ticks) if view.pid else view.owner
         if not is_alive(*holder):
-            free_slot(table, view.index)
-            freed.append(view.index)
-    return freed
+            dead.append(view.index)
+    return dead
+
+
+def find_free(table: Table) -> list[int]:
+    """Slots nobody has."""
+    words = table.words
+    return [i for i in range(SLOT_COUNT) if words[slot_head(i) + Head.STATE] == SlotState.FREE]
 
 
 def _clear(table: Table, index: int) -> None:

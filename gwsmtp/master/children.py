@@ -32,6 +32,7 @@ from gwsmtp.base.logs import quoted
 from gwsmtp.base.procid import ProcessId
 from gwsmtp.limits.arena import Table
 from gwsmtp.limits.slots import Role, SlotState, claim_slot, free_slot, read_slot
+from gwsmtp.master.burial import Burial
 from gwsmtp.master.signals import QUEUED
 from gwsmtp.process.context import ChildContext
 from gwsmtp.process.control import Word, make_pair, tell
@@ -109,8 +110,11 @@ class Living:
 class Children:
     """All children of this master. Times are CLOCK_BOOTTIME in ms."""
 
-    def __init__(self, table: Table, owner: ProcessId, first_generation: int) -> None:
+    def __init__(
+        self, table: Table, owner: ProcessId, first_generation: int, burial: Burial
+    ) -> None:
         self._table = table
+        self._burial = burial
         self._owner = owner
         self._first_generation = first_generation
         self._ready_roles: set[Role] = set()
@@ -225,6 +229,7 @@ class Children:
         if now_ms - self._watched_ms > _MASTER_PAUSE_MS:
             self._forgiven_ms = now_ms  # we stood still ourselves, or this is the first look
         self._watched_ms = now_ms
+        self._free_lock()
         for child in self.living.values():
             if child.aborted_ms:
                 if now_ms - child.aborted_ms > _ABORT_GRACE_MS:
@@ -242,6 +247,15 @@ class Children:
                 bool(stopped),
             )
             send_signal(child.pid, signal.SIGKILL if stopped else signal.SIGABRT)
+
+    def _free_lock(self) -> None:
+        """Ends the child that keeps the table's lock: everybody waits for it."""
+        index = self._burial.stuck_holder()
+        for child in self.living.values():
+            if child.slot == index:
+                label, stopped = _label(child.seat), _is_stopped(child.pid)
+                log.error("event=lock_kept child=%s pid=%d stopped=%s", label, child.pid, stopped)
+                send_signal(child.pid, signal.SIGKILL)
 
     def _hangs(self, child: Living, now_ms: int, hang_ms: int) -> bool:
         view = read_slot(self._table, child.slot)
@@ -269,8 +283,8 @@ class Children:
             if child is None:
                 others[pid] = code
                 continue
-            free_slot(self._table, child.slot)
             child.control.close()
+            self._burial.bury((child.slot,))
             self._note_death(child, code, now_ms, stopping=stopping)
 
     def bury_all(self) -> None:
@@ -280,8 +294,8 @@ class Children:
                 os.waitpid(child.pid, 0)
             except ChildProcessError:
                 pass
-            free_slot(self._table, child.slot)
             child.control.close()
+        self._burial.bury(child.slot for child in self.living.values())
         self.living.clear()
 
     def _note_death(self, child: Living, code: int, now_ms: int, *, stopping: bool) -> None:

@@ -29,8 +29,9 @@ from gwsmtp.base.exitcodes import ExitCode
 from gwsmtp.base.logs import quoted
 from gwsmtp.base.seams import Clock
 from gwsmtp.limits.arena import Table, create_table
-from gwsmtp.limits.slots import Role, free_dead
+from gwsmtp.limits.slots import Role
 from gwsmtp.master import listeners
+from gwsmtp.master.burial import Burial
 from gwsmtp.master.children import ENTRIES, Children, Seat
 from gwsmtp.master.directories import make_directories, make_directory
 from gwsmtp.master.drain import Drain
@@ -50,7 +51,7 @@ from gwsmtp.process.privileges import Account, PrivilegeError, find_account
 log = logging.getLogger(__name__)
 
 _BOOT_POLL_S = 0.05
-_POLL_S = 1.0
+_POLL_S = 0.25  # the table's lock is looked at each time
 _ENDING_POLL_S = 0.25
 _SWEEP_MS = 5_000
 _HANDLERS = {row.signum: row.handler for row in SIGNALS}
@@ -74,7 +75,7 @@ class RunOptions:
 class _Duties:
     """What exists once the gateway has started."""
 
-    table: Table
+    burial: Burial
     children: Children
     generations: Generations
     reloading: Reloading
@@ -142,7 +143,9 @@ class Master:
         _warn_about_privileges(account)
         self._signals.open()
         self._lifeline_read, self._lifeline_write = os.pipe2(os.O_CLOEXEC)
-        children = Children(table, self._id, generation)
+        burial = Burial(table, self._id, self._clock)
+        burial.heal()
+        children = Children(table, self._id, generation, burial)
         heritage = Heritage(
             name=self._name,
             run=config.paths.run,
@@ -158,7 +161,7 @@ class Master:
         load = self._options.load
         loader = Loader(load, self._lifeline_read) if load is not None else None
         reloading = Reloading(loader, generations, self._logfile, self._clock, self._publish)
-        duties = self._duties = _Duties(table, children, generations, reloading)
+        duties = self._duties = _Duties(burial, children, generations, reloading)
         if self._options.trial:
             self._add_trial(duties, self._options.trial, account, generation)
         generations.begin(config, self._clock.boot_ms())
@@ -168,7 +171,9 @@ class Master:
     def _open_table(self, account: Account | None) -> tuple[Table, int]:
         gid = account.gid if account and os.geteuid() == 0 else -1
         try:
-            table = create_table(self._table_path, now_ms=self._clock.boot_ms(), gid=gid)
+            table = create_table(
+                self._table_path, now_ms=self._clock.boot_ms(), gid=gid, secret=os.urandom(16)
+            )
         except TableError as error:
             raise HaltMaster(ExitCode.CANNOT_CREATE, str(error)) from error
         self._table = table
@@ -176,7 +181,6 @@ class Master:
             log.warning("event=table_set_aside reason=%s", quoted(table.set_aside))
         generation = table.generation + 1
         table.lead(self._id, generation)
-        free_dead(table, procid.is_alive, self._id)
         return table, generation
 
     def _add_trial(
@@ -239,7 +243,7 @@ class Master:
                 self._announce()
         hang_s = (current.config if current else self._config).workers.hang_timeout
         children.watch(now_ms, int(hang_s * 1000))
-        self._sweep(duties.table, now_ms)
+        self._sweep(duties.burial, now_ms)
         if wants_watchdog():
             notify("WATCHDOG=1")
         self._signals.wait(self._pause_s(duties))
@@ -255,7 +259,7 @@ class Master:
             return _ENDING_POLL_S
         children = duties.children
         is_booting = any(not c.is_ready and not c.is_dismissed for c in children.living.values())
-        if is_booting or duties.generations.is_changing:
+        if is_booting or duties.burial.is_waiting or duties.generations.is_changing:
             return _BOOT_POLL_S
         next_ms = children.next_fill_ms()
         if next_ms is None:
@@ -272,11 +276,12 @@ class Master:
         if self._options.on_ready:
             self._options.on_ready(ready)
 
-    def _sweep(self, table: Table, now_ms: int) -> None:
-        """Gives back slots of earlier masters' children that have died meanwhile."""
+    def _sweep(self, burial: Burial, now_ms: int) -> None:
+        """Gives back slots that wait for it, and those of earlier masters' children that died."""
+        burial.go_on()
         if now_ms - self._swept_ms >= _SWEEP_MS:
             self._swept_ms = now_ms
-            free_dead(table, procid.is_alive, self._id)
+            burial.sweep()
 
     # Signals: one method for each handler that master.signals names
 

@@ -5,8 +5,8 @@ Plain increments of shared memory, one writer; no lock, nothing blocks.
 
 from typing import Final
 
-from gwsmtp.base.audit import AuditEvent, SessionEnded
-from gwsmtp.limits.slots import SlotWriter, Total
+from gwsmtp.base.audit import AuditEvent, Decided, SessionEnded
+from gwsmtp.limits.slots import DECISION_TOTALS, SlotWriter, Total
 
 _OUTCOMES: Final = {
     "accepted": Total.MESSAGES_ACCEPTED,
@@ -35,6 +35,9 @@ class Counters:
             totals[Total.COMMAND_ERRORS] += event.errors
             totals[Total.OCTETS_IN] += event.bytes_in
             totals[Total.OCTETS_OUT] += event.bytes_out
+            return
+        if isinstance(event, Decided):
+            totals[DECISION_TOTALS + event.reason] += 1
             return
         totals[_OUTCOMES[event.outcome]] += 1
         totals[Total.MESSAGE_OCTETS] += event.size_bytes

@@ -23,11 +23,13 @@ from gwsmtp.delivery.pool import HopPool
 from gwsmtp.delivery.recipients import REFUSALS_PER_CONNECTION, RecipientVerifier
 from gwsmtp.delivery.route import Router
 from gwsmtp.directory.domains import Directory
+from gwsmtp.limits.ring import RingWriter
 from gwsmtp.net.dial import Dialer
 from gwsmtp.net.offload import Offload
 from gwsmtp.net.tlsmaterial import TlsMaterial
 from gwsmtp.process.child import Child
 from gwsmtp.process.counters import Counters
+from gwsmtp.process.decisionlog import DecisionLog
 from gwsmtp.process.hosted import hosted_domains
 from gwsmtp.protocol.extensions import Offer, StartTls
 from gwsmtp.scan.pool import ScanPool
@@ -97,10 +99,20 @@ def build_services(config: Config, child: Child, scanner: ScanPool) -> Services:
         disk=disk,
         draft_directory=config.paths.spool,
         draft_budget=DraftBudget(config.workers.draft_memory),
-        audit=Audit(EventLog(child.log_writer, child.context.label, clock), Counters(child.slot)),
+        audit=_audit(child),
         clock=clock,
         ids=SessionIds(random.Random(os.urandom(32))),
         tls=_tls(config, host_domain, material),
+    )
+
+
+def _audit(child: Child) -> Audit:
+    label, index, clock = child.context.label, child.context.slot_index, child.clock
+    return Audit(
+        EventLog(child.log_writer, label, clock),
+        DecisionLog(child.log_writer, label, clock),
+        Counters(child.slot),
+        RingWriter(child.table, index, clock),
     )
 
 

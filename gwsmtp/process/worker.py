@@ -4,11 +4,12 @@ Lives in its own process below the master (DESIGN, Processes). A worker's config
 changes during its life.
 """
 
+import functools
 import logging
 import socket  # for types only
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import gevent
 import gevent.event
@@ -16,12 +17,15 @@ import gevent.event
 from gwsmtp.base.logs import quoted
 from gwsmtp.base.peer import Peer
 from gwsmtp.config.root import Config
+from gwsmtp.limits.admission import Verdict
 from gwsmtp.limits.balance import Balance
 from gwsmtp.limits.slots import Gauge
 from gwsmtp.net.wire import Wire
 from gwsmtp.process.acceptor import Acceptor, Handler
 from gwsmtp.process.child import Child
 from gwsmtp.process.context import ChildContext
+from gwsmtp.process.defence import Defence
+from gwsmtp.process.door import SSL, Door
 from gwsmtp.process.services import build_scanner, build_services
 from gwsmtp.session.services import Services
 from gwsmtp.session.session import Session
@@ -31,17 +35,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PLAIN = "plain"
-SSL = "ssl"
+PLAIN: Final = 0
+_NAMES: Final = ("plain", "ssl")
 
 
 class Worker:
     """The live sessions of one process."""
 
-    def __init__(self, child: Child, services: Services, balance: Balance) -> None:
+    def __init__(self, child: Child, services: Services, balance: Balance, door: Door) -> None:
         self._child = child
         self._services = services
         self._balance = balance
+        self._door = door
         self._acceptors: list[Acceptor] = []
         self._sessions: set[Session] = set()
         self._is_draining = False
@@ -61,28 +66,42 @@ class Worker:
                 acceptor.hold()
 
     def take(self, wire: Wire, peer: Peer) -> None:
-        """A new connection: its session begins in a greenlet of its own."""
-        self._begin(Session(self._services, wire, peer, PLAIN))
+        """A new connection: its session begins in a greenlet of its own, if the door lets it in."""
+        self._door.knock(PLAIN, wire, peer, self._begin)
 
     def take_ssl(self, wire: Wire, peer: Peer) -> None:
         """The same on the SSL listener: the handshake is the session's."""
-        self._begin(Session(self._services, wire, peer, SSL, is_implicit_tls=True))
+        self._door.knock(SSL, wire, peer, self._begin)
 
-    def _begin(self, session: Session) -> None:
+    def _begin(self, wire: Wire, peer: Peer, session_id: str, verdict: Verdict) -> None:
+        listener = verdict.listener
+        session = Session(
+            self._services,
+            wire,
+            peer,
+            _NAMES[listener],
+            session_id,
+            is_implicit_tls=listener == SSL,
+        )
         self._sessions.add(session)
         self._child.slot.gauges[Gauge.SESSIONS] = len(self._sessions)
-        gevent.spawn(self._run, session)
+        if self._is_draining:  # it waited for the table's lock meanwhile
+            session.drain()
+        greenlet = gevent.spawn(session.run)
+        # Not in the session's own "finally": a greenlet killed before its first switch has none.
+        greenlet.rawlink(functools.partial(self._ended, session, wire, verdict))
 
-    def _run(self, session: Session) -> None:
-        try:
-            session.run()
-        finally:
-            self._sessions.discard(session)
-            self._child.slot.gauges[Gauge.SESSIONS] = len(self._sessions)
-            for acceptor in self._acceptors:
-                acceptor.session_ended()
-            if self._is_draining and not self._sessions:
-                self._idle.set()
+    def _ended(self, session: Session, wire: Wire, verdict: Verdict, greenlet: object) -> None:
+        # Called by the loop: must not wait.
+        del greenlet
+        wire.close()
+        self._door.leave(verdict)
+        self._sessions.discard(session)
+        self._child.slot.gauges[Gauge.SESSIONS] = len(self._sessions)
+        for acceptor in self._acceptors:
+            acceptor.session_ended()
+        if self._is_draining and not self._sessions:
+            self._idle.set()
 
     def drain(self) -> None:
         """Accepts nobody more; ends idle sessions now, the others at their next command boundary;
@@ -111,7 +130,12 @@ def main(context: ChildContext, child: Child) -> None:
     config = cast(Config, context.config)
     scanner = build_scanner(config, child, context.engine_address)
     services = build_services(config, child, scanner)
-    worker = Worker(child, services, Balance(child.table, context.slot_index))
+    balance = Balance(child.table, context.slot_index)
+    defence = Defence(config, child)
+    door = Door(
+        defence.admission, defence.exempt, services.ids, services.audit, child.slot, child.clock
+    )
+    worker = Worker(child, services, balance, door)
     worker.listen(context.listeners, worker.take)
     worker.listen(context.ssl_listeners, worker.take_ssl)
 

@@ -73,12 +73,13 @@ class Session:
         wire: Wire,
         peer: Peer,
         listener: str,
+        session_id: str,
         *,
         is_implicit_tls: bool = False,
     ) -> None:
         self.services = services
         self.peer = peer
-        self.session_id = services.ids.make()
+        self.session_id = session_id
         self.protocol = ServerProtocol(services.offer)
         self.summary = SessionEnded(self.session_id, listener, peer.ip, peer.port)
         self.transaction: Transaction | None = None

@@ -113,7 +113,7 @@ class TrialServer:
                 gevent.sleep(_PAUSE_S)
                 continue
             if len(self._sessions) >= MAX_SESSIONS:
-                mischief.last_words(sock, replies.TOO_MANY_CONNECTIONS.wire)
+                mischief.last_words(sock, replies.TRIAL_BUSY.wire)
                 sock.close()
                 continue
             if sock.family in (socket.AF_INET, socket.AF_INET6):

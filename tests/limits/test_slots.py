@@ -18,7 +18,7 @@ from gwsmtp.limits.slots import (
     SlotWriter,
     Total,
     claim_slot,
-    free_dead,
+    find_dead,
     free_slot,
     read_slot,
     read_slots,
@@ -110,23 +110,23 @@ def test_full_table_refuses(table: Table) -> None:
         claim(table)
 
 
-def test_dead_childrens_slots_are_freed_and_living_ones_kept(table: Table) -> None:
+def test_dead_childrens_slots_are_found_and_living_ones_are_not(table: Table) -> None:
     living, dead, unsigned_orphan, mine = (claim(table, number) for number in range(4))
     for index, pid in ((living, 20), (dead, 21)):
         writer = SlotWriter(table, index)
         writer.sign_in((pid, 2000), 600)
         writer.release()
-    assert free_dead(table, lambda pid, ticks: pid == 20, own=(0, 0)) == [
+    assert find_dead(table, lambda pid, ticks: pid == 20, own=(0, 0)) == [
         dead,
         unsigned_orphan,
         mine,
     ]
-    assert [view.index for view in read_slots(table)] == [living]
+    assert [view.index for view in read_slots(table)] == [living, dead, unsigned_orphan, mine]
 
 
-def test_own_children_are_not_judged_by_free_dead(table: Table) -> None:
+def test_own_children_are_not_judged_by_find_dead(table: Table) -> None:
     claim(table)
-    assert free_dead(table, lambda pid, ticks: False, own=OWNER) == []
+    assert find_dead(table, lambda pid, ticks: False, own=OWNER) == []
 
 
 def test_roles_of_a_later_version_are_passed_over(table: Table) -> None:

@@ -126,11 +126,13 @@ class Rig:
         client = Client(self.address)
         self._clients.append(client)
         sock, address = self._listener.accept()
+        services = self.services()
         session = Session(
-            self.services(),
+            services,
             Wire(plain(sock)),
             peer_of(address),
             "ssl" if self.implicit_tls else "plain",
+            services.ids.make(),
             is_implicit_tls=self.implicit_tls,
         )
         self.sessions.append(session)
@@ -152,7 +154,7 @@ class Rig:
     def note(self, event: AuditEvent) -> None:
         if isinstance(event, MessageEnded):
             self.messages.append(event)
-        else:
+        elif isinstance(event, SessionEnded):
             self.ended.append(event)
 
     def services(self) -> Services:

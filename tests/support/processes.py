@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gwsmtp.base import procid
-from gwsmtp.limits.arena import open_table
+from gwsmtp.limits.admission import live_connections
+from gwsmtp.limits.arena import Table, open_table
 from gwsmtp.limits.slots import Role, SlotState, SlotView, Total, read_slots, sum_totals
 from tests.support.gateway import Gateway
 from tests.support.wait import wait_for
@@ -17,10 +18,25 @@ from tests.support.wait import wait_for
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
 
 
-def children(gateway: Gateway, role: Role, *, are_ready: bool = True) -> list[SlotView]:
-    """The living children of one role, those that are ready or all."""
+@contextmanager
+def table_of(gateway: Gateway) -> Iterator[Table]:
+    """The gateway's table, read-only; also when its processes are gone."""
     table = open_table(gateway.base / "run" / "test.table", readonly=True)
     try:
+        yield table
+    finally:
+        table.close()
+
+
+def live(gateway: Gateway) -> tuple[int, int]:
+    """Live connections of the plain listener and of the SSL listener, by the table's counts."""
+    with table_of(gateway) as table:
+        return live_connections(table)
+
+
+def children(gateway: Gateway, role: Role, *, are_ready: bool = True) -> list[SlotView]:
+    """The living children of one role, those that are ready or all."""
+    with table_of(gateway) as table:
         return [
             view
             for view in read_slots(table)
@@ -28,8 +44,6 @@ def children(gateway: Gateway, role: Role, *, are_ready: bool = True) -> list[Sl
             and (view.state is SlotState.READY or not are_ready)
             and procid.is_alive(view.pid, view.start_ticks)
         ]
-    finally:
-        table.close()
 
 
 def wait_for_child(gateway: Gateway, role: Role, *not_pids: int, deadline_s: float = 20) -> int:
@@ -57,11 +71,8 @@ def wait_for_closed_port(gateway: Gateway) -> None:
 
 def generation(gateway: Gateway) -> int:
     """The number of the serving generation."""
-    table = open_table(gateway.base / "run" / "test.table", readonly=True)
-    try:
+    with table_of(gateway) as table:
         return table.generation
-    finally:
-        table.close()
 
 
 def wait_for_generation(gateway: Gateway, number: int, deadline_s: float = 30) -> list[SlotView]:
@@ -105,8 +116,5 @@ def killed_at_sight(gateway: Gateway, role: Role) -> Iterator[list[int]]:
 
 def totals(gateway: Gateway) -> dict[Total, int]:
     """All totals since the table began."""
-    table = open_table(gateway.base / "run" / "test.table", readonly=True)
-    try:
+    with table_of(gateway) as table:
         return dict(sum_totals(table))
-    finally:
-        table.close()

@@ -1,0 +1,244 @@
+"""Who may come in: exact counts of live connections over all processes, in one hold of the lock.
+
+``enter`` asks, in this order: the listener's maximum; the client's penalty; its connections at one
+time; its rate; its network's both. A connection let in stands in its process's ledger before
+anything is raised, and is struck out of it after everything has been lowered again (``leave``). So
+the ledgers are the truth and the live counts in rows are a cache: when a process has died,
+``recover`` recomputes whatever its ledger names from the ledgers of the living, never subtracts.
+
+A ledger entry is one word (``ledger``), so it is there or it is not. A row that a living entry
+names has a live count and is never given to another, hence row numbers are all it takes.
+
+Called in workers by accept and by the end of a session; ``recover`` by masters. What is said about
+the lock stands in ``rangelock``. Time is an argument, ms of CLOCK_BOOTTIME.
+"""
+
+from typing import Final
+
+from gwsmtp.base.decision import Reason
+from gwsmtp.limits import layout, ledger
+from gwsmtp.limits.arena import Table
+from gwsmtp.limits.identity import Identity
+from gwsmtp.limits.layout import CONTROL, LEDGER_SIZE, LISTENER_COUNT, Client, Control, Rollup
+from gwsmtp.limits.peers import Peers
+from gwsmtp.limits.policy import WIDER, Mode, Policy
+from gwsmtp.limits.rangelock import RangeLock
+
+_LIVE: Final = CONTROL + Control.LISTENER_LIVE
+
+
+class Verdict:
+    """What ``enter`` found, and the connection's place in the ledger when it was let in.
+
+    ``refused`` is why not, ``shadowed`` what would have refused it in mode ``enforce``; both NONE
+    where all is well. ``counter``, ``threshold`` and ``window_s`` explain whichever it is; for a
+    penalty the counter is its rest in seconds. ``row`` is the client's row or -1.
+    """
+
+    __slots__ = (
+        "counter",
+        "entry",
+        "identity",
+        "listener",
+        "network_row",
+        "network_stamp",
+        "refused",
+        "row",
+        "shadowed",
+        "stamp",
+        "threshold",
+        "window_s",
+    )
+
+    def __init__(self, listener: int, identity: Identity) -> None:
+        self.listener = listener
+        self.identity = identity
+        self.entry = self.row = self.network_row = -1
+        self.refused = self.shadowed = Reason.NONE
+        self.counter = self.threshold = self.window_s = 0
+        self.stamp = self.network_stamp = 0
+
+    def refuse(self, reason: Reason, counter: int, threshold: int, window_s: int = 0) -> None:
+        """Notes why the connection is not let in; the first reason stays."""
+        if not self.refused:
+            self.refused, self.shadowed = reason, Reason.NONE
+            self.counter, self.threshold, self.window_s = counter, threshold, window_s
+
+    def hit(
+        self,
+        policy: Policy,
+        mode: Mode,
+        reason: Reason,
+        counter: int,
+        threshold: int,
+        window_s: int = 0,
+    ) -> None:
+        """A limit is reached: refuses in mode ``enforce`` while row 86 is on, else remembers."""
+        if mode is Mode.ENFORCE and policy.is_acting:
+            self.refuse(reason, counter, threshold, window_s)
+        elif mode and not self.refused and not self.shadowed:
+            self.shadowed = reason
+            self.counter, self.threshold, self.window_s = counter, threshold, window_s
+
+
+class Admission:
+    """The door of one process: of a worker, whose slot's ledger it alone writes."""
+
+    __slots__ = ("_free", "_lock", "_peers", "_policy", "_words")
+
+    def __init__(
+        self, table: Table, slot_index: int, lock: RangeLock, peers: Peers, policy: Policy
+    ) -> None:
+        self._words = table.words
+        self._lock = lock
+        self._peers = peers
+        self._policy = policy
+        first = layout.ledger(slot_index)
+        self._free = [first + entry for entry in range(LEDGER_SIZE - 1, -1, -1)]
+
+    def enter(
+        self, listener: int, identity: Identity, now_ms: int, *, is_exempt: bool = False
+    ) -> Verdict:
+        """Lets a connection in, or says why not. May sleep before it has the lock.
+
+        ``is_exempt``: the allow list or row 64 names the client; only the listener's maximum holds.
+        """
+        self._lock.hold()
+        return self._enter(listener, identity, now_ms, is_exempt)
+
+    def try_enter(
+        self, listener: int, identity: Identity, now_ms: int, *, is_exempt: bool = False
+    ) -> Verdict | None:
+        """``enter`` where nothing may wait: None when another process keeps the lock."""
+        if not self._lock.try_hold():
+            return None
+        return self._enter(listener, identity, now_ms, is_exempt)
+
+    def leave(self, verdict: Verdict) -> None:
+        """The connection's socket is closed; idempotent. May sleep before it has the lock."""
+        if verdict.entry >= 0:
+            self._lock.hold()
+            self._leave(verdict)
+
+    def try_leave(self, verdict: Verdict) -> bool:
+        """``leave`` where nothing may wait: False when another process keeps the lock."""
+        if verdict.entry >= 0:
+            if not self._lock.try_hold():
+                return False
+            self._leave(verdict)
+        return True
+
+    def _enter(self, listener: int, identity: Identity, now_ms: int, is_exempt: bool) -> Verdict:
+        verdict = Verdict(listener, identity)
+        try:
+            self._judge(verdict, now_ms, is_exempt)
+            if not verdict.refused:
+                self._let_in(verdict, now_ms, is_exempt)
+        finally:
+            self._lock.release()
+        return verdict
+
+    def _judge(self, verdict: Verdict, now_ms: int, is_exempt: bool) -> None:
+        policy, words, listener = self._policy, self._words, verdict.listener
+        live: int = words[_LIVE + listener]
+        if live >= policy.most[listener]:
+            verdict.refuse(Reason.LISTENER_FULL, live, policy.most[listener])
+            return
+        if not self._free:
+            verdict.refuse(Reason.LEDGER_FULL, LEDGER_SIZE, LEDGER_SIZE)
+            return
+        if is_exempt:
+            return
+        verdict.row = self._peers.find(verdict.identity.client)
+        factor = 1
+        if verdict.row >= 0:
+            factor = self._judge_client(verdict, now_ms)
+        verdict.network_row = self._peers.find_network(verdict.identity.network)
+        if verdict.network_row >= 0 and not verdict.refused:
+            self._judge_network(verdict, now_ms, WIDER * factor)
+
+    def _judge_client(self, verdict: Verdict, now_ms: int) -> int:
+        """Looks at the client's row; returns how many times the usual it is allowed."""
+        policy, words = self._policy, self._words
+        place = layout.client_row(verdict.row)
+        until: int = words[place + Client.PENALTY_UNTIL]
+        if now_ms < until <= now_ms + policy.longest_penalty_ms:
+            verdict.hit(policy, Mode.ENFORCE, Reason.PENALTY, (until - now_ms) // 1000, 0)
+        factor = WIDER if words[place + Client.PASS_UNTIL] > now_ms else 1
+        live: int = words[place + Client.LIVE]
+        most = policy.concurrency[verdict.listener] * factor
+        if live >= most:
+            verdict.hit(policy, policy.concurrency_mode, Reason.CONCURRENCY, live, most)
+        verdict.stamp = self._judge_rate(
+            verdict, words[place + Client.TAT_CONNECTIONS], now_ms, factor, Reason.CONNECTION_RATE
+        )
+        return factor
+
+    def _judge_network(self, verdict: Verdict, now_ms: int, factor: int) -> None:
+        policy, words = self._policy, self._words
+        place = layout.rollup_row(verdict.network_row)
+        live: int = words[place + Rollup.LIVE]
+        most = policy.concurrency[verdict.listener] * factor
+        if live >= most:
+            verdict.hit(policy, policy.concurrency_mode, Reason.NETWORK_CONCURRENCY, live, most)
+        verdict.network_stamp = self._judge_rate(
+            verdict, words[place + Rollup.TAT_CONNECTIONS], now_ms, factor, Reason.NETWORK_RATE
+        )
+
+    def _judge_rate(
+        self, verdict: Verdict, stamp: int, now_ms: int, factor: int, reason: Reason
+    ) -> int:
+        """The stamp to store when the connection is let in."""
+        policy = self._policy
+        rate = policy.connections
+        if not rate.mode:
+            return 0
+        after = rate.rate.next_stamp(stamp, now_ms * 1000, 1, factor)
+        if after >= 0:
+            return after
+        used = rate.rate.used(stamp, now_ms * 1000)
+        verdict.hit(policy, rate.mode, reason, used, rate.rate.burst * factor, 60)
+        return stamp
+
+    def _let_in(self, verdict: Verdict, now_ms: int, is_exempt: bool) -> None:
+        words, peers, identity = self._words, self._peers, verdict.identity
+        row = network_row = -1
+        if not is_exempt:
+            row, network_row = verdict.row, verdict.network_row
+            if row < 0:
+                row = verdict.row = peers.take(identity.client, now_ms)
+            if network_row < 0:
+                network_row = verdict.network_row = peers.take_network(identity.network, now_ms)
+        entry = verdict.entry = self._free.pop()
+        words[entry] = ledger.pack(verdict.listener, row, network_row)
+        words[_LIVE + verdict.listener] += 1
+        if row >= 0:
+            place = layout.client_row(row)
+            words[place + Client.LIVE] += 1
+            words[place + Client.LAST_SEEN] = now_ms
+            words[place + Client.TAT_CONNECTIONS] = verdict.stamp
+        if network_row >= 0:
+            place = layout.rollup_row(network_row)
+            words[place + Rollup.LIVE] += 1
+            words[place + Rollup.LAST_SEEN] = now_ms
+            words[place + Rollup.TAT_CONNECTIONS] = verdict.network_stamp
+
+    def _leave(self, verdict: Verdict) -> None:
+        words, entry = self._words, verdict.entry
+        try:
+            words[_LIVE + verdict.listener] -= 1
+            if verdict.row >= 0:
+                words[layout.client_row(verdict.row) + Client.LIVE] -= 1
+            if verdict.network_row >= 0:
+                words[layout.rollup_row(verdict.network_row) + Rollup.LIVE] -= 1
+            words[entry] = 0
+        finally:
+            self._lock.release()
+        verdict.entry = -1
+        self._free.append(entry)
+
+
+def live_connections(table: Table) -> tuple[int, int]:
+    """Live connections of the plain listener and of the SSL listener. Needs no lock."""
+    live = table.words[_LIVE : _LIVE + LISTENER_COUNT].tolist()
+    return live[0], live[1]

@@ -1,0 +1,144 @@
+"""Rows of clients and of networks: found, taken, given up. Eight ways a bucket.
+
+A row belongs to the tag that stands over it. It is taken when a client's first session is admitted
+or its first offence is counted, and stays until its place is wanted: first whoever has nothing to
+remember, then those with a pass, then those with a score; the one seen longest ago of each kind.
+Rows with live sessions are never given up, and of eight ways penalties keep at most six: a flood of
+banned addresses leaves room for the rest. Where nothing can be given up, ``take`` returns -1, the
+client is counted by its network alone, and the control page counts an overflow.
+
+All but ``find`` wants the admission lock. Time is an argument, ms of CLOCK_BOOTTIME.
+"""
+
+from gwsmtp.limits import layout
+from gwsmtp.limits.arena import Table
+from gwsmtp.limits.identity import Placement
+from gwsmtp.limits.layout import (
+    CLIENT_TAGS,
+    CLIENT_WORDS,
+    CONTROL,
+    ROLLUP_TAGS,
+    ROLLUP_WORDS,
+    WAYS,
+    Client,
+    Control,
+    Rollup,
+)
+
+_MOST_PENALISED = 6
+FORGET_MS = 3_600_000
+"""A row without penalty or pass says nothing after this long."""
+FORGET_STRIKES_MS = 86_400_000
+
+
+class Peers:
+    """Clients and networks of one table, as one process sees them."""
+
+    __slots__ = ("_placement", "_words")
+
+    def __init__(self, table: Table, placement: Placement) -> None:
+        self._words = table.words
+        self._placement = placement
+
+    def find(self, tag: int) -> int:
+        """The row of client ``tag``, -1 where it has none. Without the lock the answer may be a
+        moment old.
+        """
+        bucket = self._placement.client_bucket(tag)
+        return self._look(CLIENT_TAGS, bucket, tag)
+
+    def take(self, tag: int, now_ms: int) -> int:
+        """The row of client ``tag``, taken for it where it had none; -1 in a full bucket."""
+        bucket = self._placement.client_bucket(tag)
+        row = self._look(CLIENT_TAGS, bucket, tag)
+        if row < 0:
+            row = self._claim_client(bucket, tag, now_ms)
+        return row
+
+    def find_network(self, tag: int) -> int:
+        """The row of network ``tag``, -1 where it has none."""
+        return self._look(ROLLUP_TAGS, self._placement.rollup_bucket(tag), tag)
+
+    def take_network(self, tag: int, now_ms: int) -> int:
+        """The row of network ``tag``, taken for it where it had none; -1 in a full bucket."""
+        bucket = self._placement.rollup_bucket(tag)
+        row = self._look(ROLLUP_TAGS, bucket, tag)
+        if row < 0:
+            row = self._claim_network(bucket, tag, now_ms)
+        return row
+
+    def _look(self, tags: int, bucket: int, tag: int) -> int:
+        ways = self._words[tags + bucket : tags + bucket + WAYS].tolist()
+        return bucket + ways.index(tag) if tag in ways else -1
+
+    def _claim_client(self, bucket: int, tag: int, now_ms: int) -> int:
+        words = self._words
+        row = self._look(CLIENT_TAGS, bucket, 0)
+        if row < 0:
+            row = self._least_client(bucket, now_ms)
+            if row < 0:
+                words[CONTROL + Control.CLIENTS_OVERFLOW] += 1
+                return -1
+            words[CONTROL + Control.CLIENTS_EVICTED] += 1
+            words[CLIENT_TAGS + row] = 0
+        place = layout.client_row(row)
+        words[place : place + CLIENT_WORDS] = layout.BLANK_CLIENT
+        words[place + Client.FIRST_SEEN] = words[place + Client.LAST_SEEN] = now_ms
+        words[CLIENT_TAGS + row] = tag
+        return row
+
+    def _least_client(self, bucket: int, now_ms: int) -> int:
+        """The row of a full bucket that may best be given up, -1: none."""
+        words = self._words
+        ranks: list[tuple[int, int, int]] = []
+        penalised: list[tuple[int, int, int]] = []
+        count = 0
+        for row in range(bucket, bucket + WAYS):
+            place = layout.client_row(row)
+            client = words[place : place + CLIENT_WORDS].tolist()
+            is_penalised = client[Client.PENALTY_UNTIL] > now_ms
+            count += is_penalised
+            if client[Client.LIVE]:
+                continue
+            rank = (_worth(client, now_ms), client[Client.LAST_SEEN], row)
+            ranks.append(rank)
+            if is_penalised:
+                penalised.append(rank)
+        if count >= _MOST_PENALISED and penalised:
+            spare = [rank for rank in ranks if rank not in penalised]
+            # The two ways that are not theirs change hands among the others, never grow scarcer.
+            ranks = spare if count == _MOST_PENALISED and spare else penalised
+        return min(ranks)[-1] if ranks else -1
+
+    def _claim_network(self, bucket: int, tag: int, now_ms: int) -> int:
+        words = self._words
+        row = self._look(ROLLUP_TAGS, bucket, 0)
+        if row < 0:
+            idle = [
+                (words[layout.rollup_row(way) + Rollup.LAST_SEEN], way)
+                for way in range(bucket, bucket + WAYS)
+                if not words[layout.rollup_row(way) + Rollup.LIVE]
+            ]
+            if not idle:
+                words[CONTROL + Control.ROLLUPS_OVERFLOW] += 1
+                return -1
+            row = min(idle)[1]
+            words[CONTROL + Control.ROLLUPS_EVICTED] += 1
+            words[ROLLUP_TAGS + row] = 0
+        place = layout.rollup_row(row)
+        words[place : place + ROLLUP_WORDS] = layout.BLANK_ROLLUP
+        words[place + Rollup.LAST_SEEN] = now_ms
+        words[ROLLUP_TAGS + row] = tag
+        return row
+
+
+def _worth(client: list[int], now_ms: int) -> int:
+    """What a row remembers: 0 nothing any more, 1 little, 2 a pass, 3 a score or worse."""
+    is_recent = now_ms - client[Client.LAST_SEEN] < FORGET_MS
+    has_struck = client[Client.STRIKES] and now_ms - client[Client.STRIKE_MS] < FORGET_STRIKES_MS
+    has_erred = client[Client.SCORE] or client[Client.BAD]
+    if client[Client.PENALTY_UNTIL] > now_ms or has_struck or (has_erred and is_recent):
+        return 3
+    if client[Client.PASS_UNTIL] > now_ms:
+        return 2
+    return int(is_recent)

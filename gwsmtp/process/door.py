@@ -1,0 +1,125 @@
+"""The door of a worker: who connects is let in or refused at accept, before a session exists.
+
+Called by the event loop, where nothing may wait: should another process keep the table's lock, a
+greenlet waits for it and the connection with it. A refused client costs neither session nor
+greenlet: one write that does not wait, our side shut down, closed 0.2 s later by a timer (at once,
+the reply would be lost to a client that has talked already). On the SSL listener, where no reply
+could be read, the connection is just closed.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import gevent
+
+from gwsmtp.base import replies
+from gwsmtp.base.audit import Audit, Decided
+from gwsmtp.base.decision import Action, Reason
+from gwsmtp.base.ids import SessionIds
+from gwsmtp.base.netmatch import AddressTable
+from gwsmtp.base.peer import Peer
+from gwsmtp.base.reply import Reply
+from gwsmtp.base.seams import Clock
+from gwsmtp.limits.admission import Admission, Verdict
+from gwsmtp.limits.identity import identify
+from gwsmtp.limits.slots import SlotWriter, Total
+from gwsmtp.net.wire import Wire
+
+log = logging.getLogger(__name__)
+
+REFUSED_CLOSE_S: Final = 0.2
+SSL: Final = 1
+
+Begin = Callable[[Wire, Peer, str, Verdict], None]
+"""(connection, client, session id, its place) -> a session begins; must not wait."""
+
+
+class Door:
+    """See the module. ``exempt`` are the sources of row 64."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        exempt: AddressTable,
+        ids: SessionIds,
+        audit: Audit,
+        slot: SlotWriter,
+        clock: Clock,
+    ) -> None:
+        self._admission = admission
+        self._exempt = exempt
+        self._ids = ids
+        self._audit = audit
+        self._totals = slot.totals
+        self._clock = clock
+        self._loop = gevent.get_hub().loop
+        self._closing: set[object] = set()
+
+    def knock(self, listener: int, wire: Wire, peer: Peer, begin: Begin) -> None:
+        """A connection has come; ``begin`` is called with it when it is let in."""
+        identity = identify(peer.ip)
+        is_exempt = self._exempt.find(peer.ip) is not None
+        now_ms = self._clock.boot_ms()
+        verdict = self._admission.try_enter(listener, identity, now_ms, is_exempt=is_exempt)
+        if verdict is None:
+            gevent.spawn(self._knock_slowly, listener, wire, peer, begin)
+        else:
+            self._answer(verdict, wire, peer, begin)
+
+    def leave(self, verdict: Verdict) -> None:
+        """The connection's socket is closed. May be called where nothing may wait."""
+        if not self._admission.try_leave(verdict):
+            gevent.spawn(self._admission.leave, verdict)
+
+    def _knock_slowly(self, listener: int, wire: Wire, peer: Peer, begin: Begin) -> None:
+        is_exempt = self._exempt.find(peer.ip) is not None
+        identity, now_ms = identify(peer.ip), self._clock.boot_ms()
+        verdict = self._admission.enter(listener, identity, now_ms, is_exempt=is_exempt)
+        self._answer(verdict, wire, peer, begin)
+
+    def _answer(self, verdict: Verdict, wire: Wire, peer: Peer, begin: Begin) -> None:
+        session_id = self._ids.make()
+        if verdict.refused or verdict.shadowed:
+            self._report(verdict, peer, session_id)
+        if not verdict.refused:
+            begin(wire, peer, session_id, verdict)
+            return
+        self._totals[Total.SESSIONS_REFUSED] += 1
+        if verdict.listener == SSL:
+            wire.close()
+            return
+        self._refuse(wire, refusal(verdict.refused, session_id))
+
+    def _report(self, verdict: Verdict, peer: Peer, session_id: str) -> None:
+        action = Action.REFUSED if verdict.refused else Action.WOULD_REFUSE
+        reason = verdict.refused or verdict.shadowed
+        event = Decided(session_id, peer.ip, verdict.listener, reason, action)
+        event.counter, event.threshold = verdict.counter, verdict.threshold
+        event.window_s = verdict.window_s
+        self._audit.emit(event)
+
+    def _refuse(self, wire: Wire, reply: Reply) -> None:
+        wire.write_nowait(reply.wire)
+        try:
+            wire.end_writing()
+        except OSError:
+            wire.close()
+            return
+        timer = self._loop.timer(REFUSED_CLOSE_S)
+        self._closing.add(timer)  # a watcher nobody holds is collected, and silent
+        timer.start(self._close, wire, timer)
+
+    def _close(self, wire: Wire, timer: object) -> None:
+        self._closing.discard(timer)
+        timer.close()  # type: ignore[attr-defined]  # a watcher of the loop
+        wire.close()
+
+
+def refusal(reason: Reason, session_id: str) -> Reply:
+    """What a client hears that is refused at accept."""
+    if reason in (Reason.LISTENER_FULL, Reason.LEDGER_FULL, Reason.RESERVED):
+        return replies.too_many_connections(session_id)
+    if reason is Reason.PENALTY:
+        return replies.penalised(session_id)
+    return replies.over_limit(session_id)
