@@ -54,10 +54,12 @@ class MessageEnded:
     """One message, from MAIL to the reply to its end of data (or to its loss before that).
 
     ``outcome`` is one of accepted, rejected, deferred, discarded, lost; ``reply`` what the client
-    was told; times in seconds. ``number`` counts the session's messages from 1.
+    was told; ``category`` is what a verdict against it says it is, malware, spam or ""; times in
+    seconds. ``number`` counts the session's messages from 1.
     """
 
     __slots__ = (
+        "category",
         "cause",
         "delivery_s",
         "helo",
@@ -86,6 +88,7 @@ class MessageEnded:
         self.outcome = "lost"
         self.reply = ""
         self.verdict = ""
+        self.category = ""
         self.hop = ""
         self.cause = ""
         self.notes = ""

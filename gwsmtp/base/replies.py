@@ -58,6 +58,16 @@ def penalised(reference: str) -> Reply:
     return Reply(421, "4.7.0", text, closes=True)
 
 
+def rate_exceeded(reference: str) -> Reply:
+    """MAIL, RCPT or STARTTLS: more of them than the client's rate allows."""
+    return Reply(450, "4.7.1", f"Too fast, try again later [{reference}]")
+
+
+def handshakes_exceeded(reference: str) -> Reply:
+    """STARTTLS: more handshakes than the client's rate allows (RFC 3207 4: 454)."""
+    return Reply(454, "4.7.0", f"Too many handshakes, try again later [{reference}]")
+
+
 # Commands ------------------------------------------------------------------------------------
 
 RESET = Reply(250, "2.0.0", "Reset")

@@ -15,6 +15,7 @@ class Rule(NamedTuple):
     needle: bytes
     action: Action
     text: str
+    category: str
 
 
 # Both strings are put together here so that no virus scanner or spam filter takes this file, or
@@ -23,6 +24,6 @@ EICAR: Final = b"X5O!P%@AP[4\\PZX54(P^)7CC)7}$EICAR" + b"-STANDARD-ANTIVIRUS-TES
 GTUBE: Final = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE" + b"-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 
 BUILT_IN: Final = (
-    Rule("EICAR", EICAR, Action.REJECT, "Message contains malware (EICAR test file)"),
-    Rule("GTUBE", GTUBE, Action.REJECT, "Message is spam (GTUBE test)"),
+    Rule("EICAR", EICAR, Action.REJECT, "Message contains malware (EICAR test file)", "malware"),
+    Rule("GTUBE", GTUBE, Action.REJECT, "Message is spam (GTUBE test)", "spam"),
 )

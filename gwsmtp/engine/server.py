@@ -259,7 +259,7 @@ class EngineServer:
             verdict = Verdict(request.id, Action.ACCEPT)
         else:
             self.counts.refused += 1
-            verdict = Verdict(request.id, rule.action, rule.text, rule.name)
+            verdict = Verdict(request.id, rule.action, rule.text, rule.name, category=rule.category)
         gateway.stream.send(self._encoder.verdict(verdict))
 
     def _fail(self, gateway: "_Gateway", request: Request, error: BaseException | None) -> None:

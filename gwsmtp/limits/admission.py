@@ -18,12 +18,17 @@ from typing import Final
 from gwsmtp.base.decision import Reason
 from gwsmtp.limits import layout, ledger
 from gwsmtp.limits.arena import Table
+from gwsmtp.limits.dictionary import accept
+from gwsmtp.limits.guards import decayed
 from gwsmtp.limits.identity import Identity
 from gwsmtp.limits.layout import CONTROL, LEDGER_SIZE, LISTENER_COUNT, Client, Control, Rollup
 from gwsmtp.limits.peers import Peers
 from gwsmtp.limits.policy import WIDER, Mode, Policy
 from gwsmtp.limits.rangelock import RangeLock
 
+SSL: Final = 1
+PASS_MS: Final = 30 * 86_400_000
+_CLEAN_FOR_PASS: Final = 3
 _LIVE: Final = CONTROL + Control.LISTENER_LIVE
 
 
@@ -32,10 +37,13 @@ class Verdict:
 
     ``refused`` is why not, ``shadowed`` what would have refused it in mode ``enforce``; both NONE
     where all is well. ``counter``, ``threshold`` and ``window_s`` explain whichever it is; for a
-    penalty the counter is its rest in seconds. ``row`` is the client's row or -1.
+    penalty the counter is its rest in seconds. ``row`` is the client's row or -1, ``score`` its
+    score on coming, in thousandths of a point. ``leave`` settles what the session has noted here:
+    ``accepted`` recipients, and whether it ``was_clean`` (a message accepted, no offence).
     """
 
     __slots__ = (
+        "accepted",
         "counter",
         "entry",
         "identity",
@@ -44,9 +52,11 @@ class Verdict:
         "network_stamp",
         "refused",
         "row",
+        "score",
         "shadowed",
         "stamp",
         "threshold",
+        "was_clean",
         "window_s",
     )
 
@@ -55,8 +65,9 @@ class Verdict:
         self.identity = identity
         self.entry = self.row = self.network_row = -1
         self.refused = self.shadowed = Reason.NONE
-        self.counter = self.threshold = self.window_s = 0
-        self.stamp = self.network_stamp = 0
+        self.counter = self.threshold = self.window_s = self.score = 0
+        self.stamp = self.network_stamp = self.accepted = 0
+        self.was_clean = False
 
     def refuse(self, reason: Reason, counter: int, threshold: int, window_s: int = 0) -> None:
         """Notes why the connection is not let in; the first reason stays."""
@@ -114,18 +125,18 @@ class Admission:
             return None
         return self._enter(listener, identity, now_ms, is_exempt)
 
-    def leave(self, verdict: Verdict) -> None:
+    def leave(self, verdict: Verdict, now_ms: int) -> None:
         """The connection's socket is closed; idempotent. May sleep before it has the lock."""
         if verdict.entry >= 0:
             self._lock.hold()
-            self._leave(verdict)
+            self._leave(verdict, now_ms)
 
-    def try_leave(self, verdict: Verdict) -> bool:
+    def try_leave(self, verdict: Verdict, now_ms: int) -> bool:
         """``leave`` where nothing may wait: False when another process keeps the lock."""
         if verdict.entry >= 0:
             if not self._lock.try_hold():
                 return False
-            self._leave(verdict)
+            self._leave(verdict, now_ms)
         return True
 
     def _enter(self, listener: int, identity: Identity, now_ms: int, is_exempt: bool) -> Verdict:
@@ -167,6 +178,10 @@ class Admission:
         factor = WIDER if words[place + Client.PASS_UNTIL] > now_ms else 1
         live: int = words[place + Client.LIVE]
         most = policy.concurrency[verdict.listener] * factor
+        if words[place + Client.SCORE]:
+            score = verdict.score = decayed(words, place, policy, now_ms)
+            if score >= policy.restrict_at * 1000 and (live or verdict.listener == SSL):
+                verdict.hit(policy, Mode.ENFORCE, Reason.RESTRICTED, live, 1 - verdict.listener)
         if live >= most:
             verdict.hit(policy, policy.concurrency_mode, Reason.CONCURRENCY, live, most)
         verdict.stamp = self._judge_rate(
@@ -223,9 +238,11 @@ class Admission:
             words[place + Rollup.LAST_SEEN] = now_ms
             words[place + Rollup.TAT_CONNECTIONS] = verdict.network_stamp
 
-    def _leave(self, verdict: Verdict) -> None:
+    def _leave(self, verdict: Verdict, now_ms: int) -> None:
         words, entry = self._words, verdict.entry
         try:
+            if verdict.row >= 0 and (verdict.was_clean or verdict.accepted):
+                self._settle(verdict, now_ms)
             words[_LIVE + verdict.listener] -= 1
             if verdict.row >= 0:
                 words[layout.client_row(verdict.row) + Client.LIVE] -= 1
@@ -236,6 +253,16 @@ class Admission:
             self._lock.release()
         verdict.entry = -1
         self._free.append(entry)
+
+    def _settle(self, verdict: Verdict, now_ms: int) -> None:
+        """What a session leaves with its client: accepted recipients, and a step to a pass."""
+        words, place = self._words, layout.client_row(verdict.row)
+        accept(words, place, verdict.accepted, self._policy.window_ms, now_ms)
+        if not verdict.was_clean:
+            return
+        words[place + Client.CLEAN_SESSIONS] += 1
+        if words[place + Client.CLEAN_SESSIONS] >= _CLEAN_FOR_PASS:
+            words[place + Client.PASS_UNTIL] = now_ms + PASS_MS
 
 
 def live_connections(table: Table) -> tuple[int, int]:

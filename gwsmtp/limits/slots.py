@@ -65,6 +65,7 @@ class Gauge(IntEnum):
     REQUESTS = 7  # of an engine: requests in work
     CLIENTS = 8  # of an engine: connections
     LOOP_LAG_US = 9
+    DELAYED = 10  # sessions whose replies wait as the client misbehaved
 
 
 class Total(IntEnum):
@@ -280,6 +281,12 @@ def read_slots(table: Table) -> list[SlotView]:
     """All occupied slots, by index."""
     views = (read_slot(table, index) for index in range(SLOT_COUNT))
     return [view for view in views if view is not None]
+
+
+def sum_gauge(table: Table, gauge: Gauge) -> int:
+    """A gauge over all slots; free ones have nothing."""
+    words = table.words
+    return sum(words[slot_gauges(index) + gauge] for index in range(SLOT_COUNT))
 
 
 def sum_totals(table: Table) -> dict[Total, int]:

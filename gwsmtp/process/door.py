@@ -69,8 +69,9 @@ class Door:
 
     def leave(self, verdict: Verdict) -> None:
         """The connection's socket is closed. May be called where nothing may wait."""
-        if not self._admission.try_leave(verdict):
-            gevent.spawn(self._admission.leave, verdict)
+        now_ms = self._clock.boot_ms()
+        if not self._admission.try_leave(verdict, now_ms):
+            gevent.spawn(self._admission.leave, verdict, now_ms)
 
     def _knock_slowly(self, listener: int, wire: Wire, peer: Peer, begin: Begin) -> None:
         is_exempt = self._exempt.find(peer.ip) is not None

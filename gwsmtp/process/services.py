@@ -11,10 +11,8 @@ import socket
 
 from gwsmtp.base import replies
 from gwsmtp.base.address import Mailbox
-from gwsmtp.base.audit import Audit
 from gwsmtp.base.endpoint import is_host_name
 from gwsmtp.base.ids import SessionIds
-from gwsmtp.base.logs import EventLog
 from gwsmtp.config.protocol import CLIENT_NAME
 from gwsmtp.config.root import Config
 from gwsmtp.delivery.attempt import InlineDelivery
@@ -23,13 +21,11 @@ from gwsmtp.delivery.pool import HopPool
 from gwsmtp.delivery.recipients import REFUSALS_PER_CONNECTION, RecipientVerifier
 from gwsmtp.delivery.route import Router
 from gwsmtp.directory.domains import Directory
-from gwsmtp.limits.ring import RingWriter
 from gwsmtp.net.dial import Dialer
 from gwsmtp.net.offload import Offload
 from gwsmtp.net.tlsmaterial import TlsMaterial
 from gwsmtp.process.child import Child
-from gwsmtp.process.counters import Counters
-from gwsmtp.process.decisionlog import DecisionLog
+from gwsmtp.process.defence import WorkerDefence
 from gwsmtp.process.hosted import hosted_domains
 from gwsmtp.protocol.extensions import Offer, StartTls
 from gwsmtp.scan.pool import ScanPool
@@ -46,7 +42,9 @@ FINAL_REPLY_S = 600.0  # row 46
 CALLOUTS_PER_HOST = 2
 
 
-def build_services(config: Config, child: Child, scanner: ScanPool) -> Services:
+def build_services(
+    config: Config, child: Child, scanner: ScanPool, guards: WorkerDefence
+) -> Services:
     """Everything a session of this worker is given."""
     clock = child.clock
     host_domain = config.protocol.host_domain or own_name(socket.getfqdn())
@@ -54,9 +52,7 @@ def build_services(config: Config, child: Child, scanner: ScanPool) -> Services:
     offer = _offer(config, _starttls(config, material))
     disk = Offload("disk", 20, 2000)
     dialer = Dialer(Offload("names", 8, 1000), clock, _source_address(config))
-    forwarded = config.protocol.forwarded_helo_domain
-    forwards_helo = forwarded == CLIENT_NAME
-    helo_name = host_domain if forwards_helo else forwarded or host_domain
+    forwards_helo, helo_name = _helo_name(config, host_domain)
     timeouts = outbound_timeouts(config)
     hops = HopPool(
         dialer,
@@ -99,21 +95,19 @@ def build_services(config: Config, child: Child, scanner: ScanPool) -> Services:
         disk=disk,
         draft_directory=config.paths.spool,
         draft_budget=DraftBudget(config.workers.draft_memory),
-        audit=_audit(child),
+        audit=guards.audit,
         clock=clock,
         ids=SessionIds(random.Random(os.urandom(32))),
+        defence=guards.sessions(),
         tls=_tls(config, host_domain, material),
     )
 
 
-def _audit(child: Child) -> Audit:
-    label, index, clock = child.context.label, child.context.slot_index, child.clock
-    return Audit(
-        EventLog(child.log_writer, label, clock),
-        DecisionLog(child.log_writer, label, clock),
-        Counters(child.slot),
-        RingWriter(child.table, index, clock),
-    )
+def _helo_name(config: Config, host_domain: str) -> tuple[bool, str]:
+    """Row 51: whether the client's own name goes on, and ours where it does not."""
+    forwarded = config.protocol.forwarded_helo_domain
+    is_client = forwarded == CLIENT_NAME
+    return is_client, host_domain if is_client else forwarded or host_domain
 
 
 def build_scanner(config: Config, child: Child, engine_address: str) -> ScanPool:

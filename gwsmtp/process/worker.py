@@ -24,7 +24,7 @@ from gwsmtp.net.wire import Wire
 from gwsmtp.process.acceptor import Acceptor, Handler
 from gwsmtp.process.child import Child
 from gwsmtp.process.context import ChildContext
-from gwsmtp.process.defence import Defence
+from gwsmtp.process.defence import WorkerDefence
 from gwsmtp.process.door import SSL, Door
 from gwsmtp.process.services import build_scanner, build_services
 from gwsmtp.session.services import Services
@@ -81,6 +81,7 @@ class Worker:
             peer,
             _NAMES[listener],
             session_id,
+            verdict,
             is_implicit_tls=listener == SSL,
         )
         self._sessions.add(session)
@@ -129,13 +130,10 @@ def main(context: ChildContext, child: Child) -> None:
     sys.unraisablehook = _note_unraisable
     config = cast(Config, context.config)
     scanner = build_scanner(config, child, context.engine_address)
-    services = build_services(config, child, scanner)
+    defence = WorkerDefence(config, child)
+    services = build_services(config, child, scanner, defence)
     balance = Balance(child.table, context.slot_index)
-    defence = Defence(config, child)
-    door = Door(
-        defence.admission, defence.exempt, services.ids, services.audit, child.slot, child.clock
-    )
-    worker = Worker(child, services, balance, door)
+    worker = Worker(child, services, balance, defence.door(services.ids))
     worker.listen(context.listeners, worker.take)
     worker.listen(context.ssl_listeners, worker.take_ssl)
 

@@ -106,9 +106,11 @@ class Request:
 
 
 class Verdict:
-    """An engine's answer to one request; ``license`` is "" where it says nothing about it."""
+    """An engine's answer to one request; ``license`` is "" where it says nothing about it,
+    ``category`` is malware, spam or "".
+    """
 
-    __slots__ = ("action", "headers", "id", "license", "rule", "text")
+    __slots__ = ("action", "category", "headers", "id", "license", "rule", "text")
 
     def __init__(
         self,
@@ -118,8 +120,10 @@ class Verdict:
         rule: str = "",
         headers: tuple[tuple[str, str], ...] = (),
         license: str = "",  # noqa: A002
+        category: str = "",
     ) -> None:
         self.id = id
+        self.category = category
         self.action = action
         self.text = text
         self.rule = rule

@@ -60,9 +60,11 @@ class ScanRequest:
 
 
 class ScanOutcome:
-    """A verdict. ``text`` is printable and fit for the reply; ``engine`` names who gave it."""
+    """A verdict. ``text`` is printable and fit for the reply; ``engine`` names who gave it,
+    ``category`` is malware, spam, or what else the engine calls it.
+    """
 
-    __slots__ = ("action", "engine", "headers", "rule", "text")
+    __slots__ = ("action", "category", "engine", "headers", "rule", "text")
 
     def __init__(
         self,
@@ -71,8 +73,10 @@ class ScanOutcome:
         rule: str = "",
         headers: tuple[tuple[str, str], ...] = (),
         engine: str = "",
+        category: str = "",
     ) -> None:
         self.action = action
+        self.category = category
         self.text = text
         self.rule = rule
         self.headers = headers

@@ -157,6 +157,7 @@ def _verdict(fields: dict[Any, Any]) -> Verdict:
         _text(fields, "rule", MAX_NAME, ""),
         _headers(fields.get("headers", ())),
         _license(fields, ""),
+        _text(fields, "category", MAX_NAME, ""),
     )
 
 

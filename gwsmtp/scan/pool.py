@@ -129,6 +129,7 @@ class ScanPool:
                     printable(answer.rule, _RULE_LENGTH) if answer.rule else "",
                     answer.headers,
                     engine.name,
+                    answer.category,
                 )
             if isinstance(answer, Busy):
                 passed_over[engine] = "busy"

@@ -101,6 +101,8 @@ class Encoder:
             fields["rule"] = verdict.rule
         if verdict.headers:
             fields["headers"] = verdict.headers
+        if verdict.category:
+            fields["category"] = verdict.category
         if verdict.license:
             fields["license"] = verdict.license
         return self._pack(fields)

@@ -7,6 +7,7 @@ from gwsmtp.base.peer import Peer
 from gwsmtp.base.reply import Reply
 from gwsmtp.base.stage import Stage
 from gwsmtp.protocol.server import ServerProtocol
+from gwsmtp.session.conduct import Conduct
 from gwsmtp.session.services import Services
 from gwsmtp.session.transaction import Transaction
 
@@ -14,9 +15,11 @@ from gwsmtp.session.transaction import Transaction
 class Conversation(Protocol):
     """One client's dialogue; ``session.Session`` is the one there is."""
 
+    conduct: Conduct
     dropped_octets: int
     ehlo: Reply
     helo: str
+    is_extended: bool
     peer: Peer
     protocol: ServerProtocol
     services: Services

@@ -19,6 +19,7 @@ from gwsmtp.directory.domains import Directory
 from gwsmtp.net.offload import Offload
 from gwsmtp.protocol.extensions import Offer
 from gwsmtp.scan.outcome import ScanOutcome, ScanRequest
+from gwsmtp.session.defence import Defence
 from gwsmtp.session.pace import PaceLimits
 from gwsmtp.session.tls import TlsService
 from gwsmtp.spool.draft import DraftBudget
@@ -68,6 +69,7 @@ class Services:
     __slots__ = (
         "audit",
         "clock",
+        "defence",
         "delivery",
         "directory",
         "disk",
@@ -120,6 +122,7 @@ class Services:
         audit: Audit,
         clock: Clock,
         ids: SessionIds,
+        defence: Defence,
         tls: TlsService | None = None,
     ) -> None:
         self.interface = interface
@@ -146,4 +149,5 @@ class Services:
         self.audit = audit
         self.clock = clock
         self.ids = ids
+        self.defence = defence
         self.tls = tls

@@ -3,10 +3,6 @@
 Runs in a greenlet of its own in a worker and owns its socket: ``run`` closes it whatever happens
 and reports the session. A pipelined group is answered in one write; earlier only when a handler
 has waited for one second.
-
-Closing: the reply is queued, our side shut down, and what still comes is read and dropped for at
-most two seconds or 64 KiB, since a close with unread input resets the connection and loses the
-reply (seen 50 of 50).
 """
 
 import logging
@@ -20,11 +16,15 @@ from gwsmtp.base.errors import GatewayError, LocalProtocolError, PeerTimeout
 from gwsmtp.base.peer import Peer
 from gwsmtp.base.reply import Reply
 from gwsmtp.base.stage import Stage
+from gwsmtp.limits.admission import Verdict
+from gwsmtp.limits.policy import Offence
 from gwsmtp.net.wire import Wire
 from gwsmtp.protocol import events
 from gwsmtp.protocol.server import ServerProtocol
 from gwsmtp.protocol.state import State
 from gwsmtp.session import pace
+from gwsmtp.session.closing import close_gently
+from gwsmtp.session.conduct import Conduct
 from gwsmtp.session.services import Services
 from gwsmtp.session.stages import HANDLERS, USELESS_COMMANDS
 from gwsmtp.session.tls import TlsError, TlsWire, answer_in_clear
@@ -32,8 +32,6 @@ from gwsmtp.session.transaction import Transaction
 
 log = logging.getLogger(__name__)
 
-LINGER_S: Final = 2.0
-LINGER_OCTETS: Final = 65536
 PATIENCE_FOR_GROUP_S: Final = 1.0
 
 
@@ -54,9 +52,11 @@ class Session:
         "_rate",
         "_started",
         "_wire",
+        "conduct",
         "dropped_octets",
         "ehlo",
         "helo",
+        "is_extended",
         "peer",
         "protocol",
         "services",
@@ -74,17 +74,20 @@ class Session:
         peer: Peer,
         listener: str,
         session_id: str,
+        place: Verdict,
         *,
         is_implicit_tls: bool = False,
     ) -> None:
         self.services = services
         self.peer = peer
         self.session_id = session_id
+        self.conduct = Conduct(services.defence, place, session_id, peer.ip)
         self.protocol = ServerProtocol(services.offer)
         self.summary = SessionEnded(self.session_id, listener, peer.ip, peer.port)
         self.transaction: Transaction | None = None
         self.stage = Stage.CONNECT
         self.helo = ""
+        self.is_extended = False
         # Of chunks since the one that was refused, itself included
         self.dropped_octets = 0
         self.trace = ""
@@ -111,6 +114,8 @@ class Session:
             summary.reason = f"timeout: {e.phase}"
             self._cut_off(replies.TIMEOUT)
         except pace.CutOff as e:
+            if e.reply is replies.DATA_TOO_SLOW:
+                self.conduct.offend(Offence.SLOW_DATA)
             summary.reason = e.reason
             self._cut_off(e.reply)
         except _Draining:
@@ -125,7 +130,7 @@ class Session:
             self._say_goodbye(replies.INTERNAL_ERROR)
         finally:
             self.roll_back()
-            self._close()
+            close_gently(self._wire, lingers=summary.reason != "quit", give_up=_Draining)
             summary.helo = self.helo
             summary.after = self.stage.value
             summary.duration_s = self.services.clock.monotonic() - self._started
@@ -146,13 +151,27 @@ class Session:
         is_between = state in (State.CONNECTED, State.READY, State.FAILED)
         return is_between and not self.protocol.has_input and not self.protocol.is_reading_payload
 
+    @property
+    def _is_over(self) -> bool:
+        return self.protocol.state is State.CLOSED
+
+    @property
+    def _wants_handshake(self) -> bool:
+        return self.protocol.state is State.HANDSHAKE
+
     # Pump ----------------------------------------------------------------------------------
 
     def _talk(self) -> None:
         protocol, timeouts, summary = self.protocol, self.services.timeouts, self.summary
-        wire, deadline = self._wire, self._wire.deadline
+        wire, deadline, conduct = self._wire, self._wire.deadline, self.conduct
         protocol.reply(self.services.greeting)
+        if not self._is_implicit_tls and wire.has_input():
+            conduct.offend(Offence.EARLY_TALK)
+        if conduct.is_watched:
+            self._restrain()
         self._flush()
+        if self._is_over:
+            return
         deadline.watch(self.services.limits.pace.transaction_s, self._look)
         deadline.arm(timeouts.connection_s, "first command")
         while True:
@@ -168,10 +187,12 @@ class Session:
             summary.bytes_in += len(data)
             protocol.receive(data)
             has_progress = self._handle_events()
+            if conduct.is_watched:
+                self._restrain()
             self._flush()
-            if protocol.state is State.CLOSED:
+            if self._is_over:
                 return
-            if protocol.state is State.HANDSHAKE:
+            if self._wants_handshake:
                 if not self._secure():
                     return
                 wire = self._wire
@@ -187,6 +208,7 @@ class Session:
                 continue
             if type(event) is events.Foreign:
                 self.summary.reason = f"{event.name} instead of SMTP"
+                self.conduct.offend(Offence.FOREIGN_PROTOCOL)
                 continue
             if event.is_command:
                 self.summary.commands += 1
@@ -197,6 +219,16 @@ class Session:
                     continue
             protocol.reply(HANDLERS[type(event)](self, event))
         return has_progress
+
+    def _restrain(self) -> None:
+        """Of a client that misbehaved: what is to be said waits, or is followed by the end."""
+        conduct, protocol = self.conduct, self.protocol
+        if (reply := conduct.ban()) is not None:
+            if protocol.state is not State.CLOSED:
+                self.summary.reason = "banned"
+                protocol.abort(reply)
+        elif protocol.has_output:
+            conduct.delay()
 
     def _take(self, content: bytes) -> None:
         transaction = self.transaction
@@ -275,11 +307,15 @@ class Session:
                 "event=starttls_discarded sid=%s peer=%s octets=%d",
                 *(self.session_id, self.peer.ip, self.protocol.discarded),
             )
+        if self._is_implicit_tls and self.conduct.begin_handshake() is not None:
+            summary.reason = "too many handshakes"
+            return False
         secured = TlsWire(wire, tls.material)
         monotonic = self.services.clock.monotonic
         try:
             secured.handshake(tls.handshake_s, monotonic)
         except (TlsError, PeerTimeout) as e:
+            self.conduct.offend(Offence.FAILED_HANDSHAKE)
             summary.reason = f"timeout: {e.phase}" if isinstance(e, PeerTimeout) else str(e)
             summary.sni = secured.server_name
             if not self._is_implicit_tls:
@@ -329,6 +365,7 @@ class Session:
         self._commands_since_message = 0
         if transaction is not None:
             self.summary.messages += 1
+            self.conduct.end_message(transaction.event)
             self.services.audit.emit(transaction.event)
 
     def roll_back(self) -> None:
@@ -358,18 +395,3 @@ class Session:
             self._flush()
         except (OSError, PeerTimeout):
             pass
-
-    def _close(self) -> None:
-        wire = self._wire
-        try:
-            # After QUIT nothing is to come, and lingering would cost a wait; unless it has come.
-            if self.summary.reason != "quit" or wire.has_input():
-                wire.end_writing()
-                wire.deadline.arm(LINGER_S, "close")
-                left = LINGER_OCTETS
-                while left > 0 and (data := wire.read(left)):
-                    left -= len(data)
-        except (OSError, PeerTimeout, _Draining):
-            pass
-        finally:
-            wire.close()

@@ -13,12 +13,17 @@ from gwsmtp.base.audit import MessageEnded
 from gwsmtp.base.reply import Reply
 from gwsmtp.base.stage import Stage
 from gwsmtp.directory.domains import Directory, HostedDomain
+from gwsmtp.limits.policy import Offence
 from gwsmtp.protocol import events
 from gwsmtp.protocol.extensions import HOPELESS_FACTOR
 from gwsmtp.session.conversation import Conversation
 from gwsmtp.session.trace import trace_prefix
 from gwsmtp.session.transaction import Transaction
 
+_OFFENCES: Final = {
+    replies.UNKNOWN_COMMAND: Offence.UNKNOWN_COMMAND,
+    replies.BARE_NEWLINE_IN_COMMAND: Offence.BARE_NEWLINE,
+}
 _POSTMASTER_OCTETS: Final = len("postmaster")
 USELESS_COMMANDS: Final = 100
 """Commands other than RCPT since the last completed message (DEFENCE, Always)."""
@@ -28,6 +33,7 @@ def hello(session: Conversation, event: events.Hello) -> Reply:
     """HELO and EHLO: forget the transaction, remember the name (RFC 5321 4.1.4)."""
     session.roll_back()
     session.helo = event.name
+    session.is_extended = event.is_extended
     session.stage = Stage.HELO
     services = session.services
     session.trace = trace_prefix(
@@ -46,6 +52,8 @@ def mail(session: Conversation, event: events.Mail) -> Reply:
     session.stage = Stage.MAIL
     if services.limits.size and event.size > services.limits.size:
         return replies.MESSAGE_TOO_BIG
+    if (refusal := session.conduct.begin_message()) is not None:
+        return refusal
     session.roll_back()
     record = MessageEnded(
         session.session_id, session.summary.messages + 1, session.peer.ip, session.helo
@@ -62,6 +70,9 @@ def rcpt(session: Conversation, event: events.Recipient) -> Reply:
         return replies.NEED_MAIL
     if len(transaction.recipients) >= services.limits.recipients:
         return replies.TOO_MANY_RECIPIENTS
+    conduct = session.conduct
+    if (refusal := conduct.begin_recipient()) is not None:
+        return refusal
     domain = services.directory.hosted(mailbox.domain)
     is_postmaster = False
     local = mailbox.local
@@ -71,6 +82,7 @@ def rcpt(session: Conversation, event: events.Recipient) -> Reply:
             return settled
         mailbox, domain, is_postmaster = settled
     if domain is None or not _stays_here(services.directory, mailbox):
+        conduct.offend(Offence.RELAY_ATTEMPT)
         return replies.relay_denied(session.session_id)
     route = services.router.route_to(domain)
     if transaction.route is not None and transaction.route.key != route.key:
@@ -81,6 +93,9 @@ def rcpt(session: Conversation, event: events.Recipient) -> Reply:
     if reply.is_positive:
         transaction.route = route
         transaction.add(mailbox, event.dsn)
+        conduct.accept_recipient()
+    elif reply is replies.UNKNOWN_MAILBOX:
+        conduct.bad_recipient(mailbox.key)
     return reply
 
 
@@ -137,6 +152,8 @@ def end_of_data(session: Conversation, event: events.EndOfData) -> Reply:
     transaction = session.transaction
     if transaction is None:
         return replies.NEED_MAIL
+    if not session.is_extended and session.protocol.has_input:
+        session.conduct.offend(Offence.UNASKED_PIPELINING)
     session.begin_waiting()
     try:
         reply = transaction.finish(event, session.peer.port, session.is_client_gone)
@@ -192,24 +209,29 @@ def start_tls(session: Conversation, event: events.StartTls) -> Reply:  # noqa: 
     tls = session.services.tls
     if tls is None or tls.material is None:
         return replies.TLS_UNAVAILABLE
+    if session.conduct.begin_handshake() is not None:
+        return replies.handshakes_exceeded(session.session_id)
     session.roll_back()
     session.helo = session.trace = ""
     return replies.START_TLS
 
 
-def rset(session: Conversation, event: events.Reset) -> Reply:  # noqa: ARG001
+def rset(session: Conversation, event: events.Reset) -> Reply:
     """RSET: forget the transaction."""
+    session.conduct.idle_command(event.verb)
     session.roll_back()
     return replies.RESET
 
 
-def noop(session: Conversation, event: events.Noop) -> Reply:  # noqa: ARG001
+def noop(session: Conversation, event: events.Noop) -> Reply:
     """NOOP."""
+    session.conduct.idle_command(event.verb)
     return replies.NOOP
 
 
-def vrfy(session: Conversation, event: events.Verify) -> Reply:  # noqa: ARG001
+def vrfy(session: Conversation, event: events.Verify) -> Reply:
     """VRFY: never tells whether a mailbox exists (SETTINGS 2.2)."""
+    session.conduct.idle_command(event.verb)
     return replies.VRFY
 
 
@@ -229,6 +251,7 @@ def quit_(session: Conversation, event: events.Quit) -> Reply:  # noqa: ARG001
 def invalid(session: Conversation, event: events.Invalid) -> Reply:
     """A command refused for its form: answered and counted (SETTINGS 2.3)."""
     session.summary.errors += 1
+    session.conduct.offend(_OFFENCES.get(event.reply, Offence.SYNTAX_ERROR))
     limit = session.services.limits.invalid
     if 0 <= limit < session.summary.errors:
         session.summary.reason = "too many invalid commands"

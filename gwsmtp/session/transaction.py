@@ -258,7 +258,7 @@ class Transaction:
         event.verdict = outcome.action.value
         if outcome.action is Action.ACCEPT:
             return None
-        event.cause = outcome.rule
+        event.cause, event.category = outcome.rule, outcome.category
         if outcome.action is Action.REJECT:
             event.outcome = "rejected"
             return replies.content_rejected(outcome.text, event.session_id)

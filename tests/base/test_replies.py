@@ -15,6 +15,8 @@ MADE = {
     "too_many_connections": replies.too_many_connections(REFERENCE),
     "over_limit": replies.over_limit(REFERENCE),
     "penalised": replies.penalised(REFERENCE),
+    "rate_exceeded": replies.rate_exceeded(REFERENCE),
+    "handshakes_exceeded": replies.handshakes_exceeded(REFERENCE),
     "relay_denied": replies.relay_denied(REFERENCE),
     "content_rejected": replies.content_rejected("EICAR found", REFERENCE),
     "content_deferred": replies.content_deferred("Grey", REFERENCE),

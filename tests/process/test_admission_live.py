@@ -20,7 +20,7 @@ pytestmark = pytest.mark.full
 MOST = 12
 SETTINGS = {
     "server": {"listen": ["127.0.0.1:0"], "max_inbound_connections": MOST},
-    "dos_protection": {"limits": {"concurrency": {"mode": "off"}}},
+    "dos_protection": {"enabled": True, "limits": {"concurrency": {"mode": "off"}}},
 }
 
 

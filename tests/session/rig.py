@@ -19,6 +19,8 @@ from gwsmtp.delivery.attempt import InlineDelivery
 from gwsmtp.delivery.recipients import RecipientVerifier
 from gwsmtp.delivery.route import Router
 from gwsmtp.directory.domains import Directory, HostedDomain, RecipientRule, SmtpHost
+from gwsmtp.limits.admission import Verdict
+from gwsmtp.limits.identity import identify
 from gwsmtp.net.offload import Offload
 from gwsmtp.net.wire import Wire, plain
 from gwsmtp.protocol.extensions import Offer, StartTls
@@ -33,6 +35,7 @@ from gwsmtp.session.session import Session
 from gwsmtp.session.tls import TlsService
 from gwsmtp.spool.draft import DraftBudget
 from tests.delivery.hops import pool
+from tests.support.tables import make_defence, scratch_table
 
 PATIENT = InboundTimeouts(10, 10, 10, 10)
 
@@ -133,6 +136,7 @@ class Rig:
             peer_of(address),
             "ssl" if self.implicit_tls else "plain",
             services.ids.make(),
+            Verdict(int(self.implicit_tls), identify(address[0])),
             is_implicit_tls=self.implicit_tls,
         )
         self.sessions.append(session)
@@ -159,6 +163,7 @@ class Rig:
 
     def services(self) -> Services:
         clock, disk = SystemClock(), Offload("disk", 1, 10)
+        audit = Audit(self.note)
         offer = Offer(self.limits.size, dsn=self.dsn, starttls=self.starttls)
         domains = (
             HostedDomain("example.test", "root", self.hosts, RecipientRule.ANY),
@@ -186,9 +191,10 @@ class Rig:
             disk=disk,
             draft_directory=self.spool,
             draft_budget=DraftBudget(1 << 30),
-            audit=Audit(self.note),
+            audit=audit,
             clock=clock,
             ids=SessionIds(random.Random(1)),
+            defence=make_defence(scratch_table(), audit, clock),
             tls=self.tls,
         )
 

@@ -1,0 +1,182 @@
+"""What a client does in its sessions: charged to its rates, or written on its slate as offences.
+
+A score is in thousandths of a point and halves every ``half_life``; penalties, strikes and passes
+are derived from it as DEFENCE's ladder says. The row is the client's own: a session that was let in
+holds it (its live count keeps it), so row numbers stay good for a session's life. A client without
+a row (exempt, or its bucket is full) is charged nothing.
+
+Called in workers. Each charge is one hold of the admission lock, which may sleep before it; an
+ordinary command comes nowhere near here. Time is an argument, ms of CLOCK_BOOTTIME.
+"""
+
+from typing import Final
+
+from gwsmtp.base.decision import Reason
+from gwsmtp.limits import layout
+from gwsmtp.limits.arena import Table
+from gwsmtp.limits.layout import Client
+from gwsmtp.limits.policy import WIDER, Mode, Offence, Policy, RatePolicy
+from gwsmtp.limits.rangelock import RangeLock
+
+CAP: Final = 19_000
+"""Verdicts alone, and what a client with a pass does, never raise a score above this."""
+
+_VERDICTS: Final = frozenset({Offence.MALWARE, Offence.SPAM})
+_COUNT_WITH_PASS: Final = frozenset(
+    {Offence.EARLY_TALK, Offence.AUTH_FAILURE, Offence.RELAY_ATTEMPT}
+)
+_FREE_HITS: Final = 10
+_HITS_WINDOW_MS: Final = 600_000
+_HIT_POINTS: Final = 1_000
+_MOST_STRIKES: Final = 20
+
+
+class Charge:
+    """What charging found: ``hit`` is the limit's reason or NONE; it refuses where ``refuses``."""
+
+    __slots__ = ("counter", "hit", "refuses", "threshold")
+
+    def __init__(
+        self,
+        hit: Reason = Reason.NONE,
+        counter: int = 0,
+        threshold: int = 0,
+        *,
+        refuses: bool = False,
+    ) -> None:
+        self.hit = hit
+        self.refuses = refuses
+        self.counter = counter
+        self.threshold = threshold
+
+
+FREE: Final = Charge()
+
+_RATES: Final = {
+    Reason.MESSAGE_RATE: Client.TAT_MESSAGES,
+    Reason.RECIPIENT_RATE: Client.TAT_RECIPIENTS,
+    Reason.HANDSHAKE_RATE: Client.TAT_HANDSHAKES,
+}
+
+
+class Guard:
+    """One for each worker; see the module."""
+
+    __slots__ = ("_lock", "_words", "policy")
+
+    def __init__(self, table: Table, lock: RangeLock, policy: Policy) -> None:
+        self._words = table.words
+        self._lock = lock
+        self.policy = policy
+
+    def score(self, row: int, now_ms: int) -> int:
+        """The score of a row now. Takes no lock."""
+        return 0 if row < 0 else decayed(self._words, layout.client_row(row), self.policy, now_ms)
+
+    def offend(self, row: int, offence: Offence, now_ms: int) -> int:
+        """Writes one offence down; returns the score after it."""
+        points = self.policy.points[offence] * 1000
+        if row < 0 or not points:
+            return self.score(row, now_ms)
+        with self._lock:
+            return self._raise(layout.client_row(row), points, offence, now_ms)
+
+    def pardon(self, row: int, now_ms: int) -> int:
+        """A clean message was accepted; returns the score after it."""
+        if row < 0:
+            return 0
+        place = layout.client_row(row)
+        if not self._words[place + Client.SCORE]:
+            return 0
+        with self._lock:
+            score = decayed(self._words, place, self.policy, now_ms)
+            score = max(score - self.policy.clean_message * 1000, 0)
+            self._store(place, score, now_ms)
+            return score
+
+    def charge(self, row: int, reason: Reason, times: int, now_ms: int) -> Charge:
+        """Charges ``times`` messages, recipients or handshakes, whichever ``reason`` limits."""
+        rate = self._rate(reason)
+        if row < 0 or not rate.mode:
+            return FREE
+        with self._lock:
+            return self._charge(layout.client_row(row), reason, rate, times, now_ms)
+
+    def _charge(
+        self, place: int, reason: Reason, rate: RatePolicy, times: int, now_ms: int
+    ) -> Charge:
+        words = self._words
+        word = place + _RATES[reason]
+        factor = WIDER if words[place + Client.PASS_UNTIL] > now_ms else 1
+        stamp: int = words[word]
+        after = rate.rate.next_stamp(stamp, now_ms * 1000, times, factor)
+        if after >= 0:
+            words[word] = after
+            return FREE
+        refuses = rate.mode is Mode.ENFORCE and self.policy.is_acting
+        if rate.mode is Mode.ENFORCE:
+            self._note_hit(place, now_ms)
+        used = rate.rate.used(stamp, now_ms * 1000)
+        return Charge(reason, used, rate.rate.burst * factor, refuses=refuses)
+
+    def _note_hit(self, place: int, now_ms: int) -> None:
+        """Volume alone is no offence, but to go on for long after having been told is."""
+        words = self._words
+        began: int = words[place + Client.OVER_LIMIT_MS]
+        if not 0 <= now_ms - began < _HITS_WINDOW_MS:
+            words[place + Client.OVER_LIMIT_MS] = now_ms
+            words[place + Client.OVER_LIMIT] = 0
+        words[place + Client.OVER_LIMIT] += 1
+        if words[place + Client.OVER_LIMIT] > _FREE_HITS:
+            self._raise(place, _HIT_POINTS, Offence.LIMIT_HIT, now_ms)
+
+    def _rate(self, reason: Reason) -> RatePolicy:
+        if reason is Reason.MESSAGE_RATE:
+            return self.policy.messages
+        if reason is Reason.RECIPIENT_RATE:
+            return self.policy.recipients
+        return self.policy.handshakes
+
+    def _raise(self, place: int, points: int, offence: Offence, now_ms: int) -> int:
+        words, policy = self._words, self.policy
+        score = before = decayed(words, place, policy, now_ms)
+        score += points
+        has_pass = words[place + Client.PASS_UNTIL] > now_ms
+        is_capped = offence in _VERDICTS or (has_pass and offence not in _COUNT_WITH_PASS)
+        if is_capped:
+            score = max(before, min(score, CAP))
+        self._store(place, score, now_ms)
+        words[place + Client.LAST_SEEN] = now_ms
+        if score >= policy.ban_at * 1000 and words[place + Client.PENALTY_UNTIL] <= now_ms:
+            self._ban(place, now_ms)
+        return score
+
+    def _ban(self, place: int, now_ms: int) -> None:
+        words, policy = self._words, self.policy
+        strikes = standing_strikes(words, place, policy, now_ms)
+        lasts_ms = min(policy.ban_ms << strikes, policy.longest_penalty_ms)
+        words[place + Client.STRIKES] = min(strikes + 1, _MOST_STRIKES)
+        words[place + Client.STRIKE_MS] = now_ms
+        words[place + Client.PASS_UNTIL] = 0
+        words[place + Client.CLEAN_SESSIONS] = 0
+        words[place + Client.PENALTY_UNTIL] = now_ms + lasts_ms
+
+    def _store(self, place: int, score: int, now_ms: int) -> None:
+        self._words[place + Client.SCORE_MS] = now_ms
+        self._words[place + Client.SCORE] = score
+
+
+def decayed(words: memoryview, place: int, policy: Policy, now_ms: int) -> int:
+    """The score in the row at word ``place``, in thousandths of a point."""
+    score: int = words[place + Client.SCORE]
+    if not score:
+        return 0
+    age_ms = max(now_ms - words[place + Client.SCORE_MS], 0)
+    return int(score * 0.5 ** (age_ms / policy.half_life_ms))
+
+
+def standing_strikes(words: memoryview, place: int, policy: Policy, now_ms: int) -> int:
+    """Strikes that have not faded yet."""
+    strikes: int = words[place + Client.STRIKES]
+    faded = max(now_ms - words[place + Client.STRIKE_MS], 0) // policy.strike_fade_ms
+    return max(strikes - faded, 0)

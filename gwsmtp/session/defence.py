@@ -1,0 +1,76 @@
+"""What guards the sessions of one worker: built once, shared by all of them.
+
+The composition root that fills this is ``process.defence``.
+"""
+
+import random
+from typing import Final
+
+from gwsmtp.base.audit import Audit
+from gwsmtp.base.seams import Clock
+from gwsmtp.limits.arena import Table
+from gwsmtp.limits.dictionary import Dictionary
+from gwsmtp.limits.guards import Guard
+from gwsmtp.limits.identity import Placement
+from gwsmtp.limits.policy import Policy
+from gwsmtp.limits.slots import Gauge, SlotWriter, sum_gauge
+
+_DELAYED_SHARE: Final = 0.1
+
+
+class Defence:
+    """See the module. Scores are in thousandths of a point."""
+
+    __slots__ = (
+        "_clock",
+        "_most_delayed",
+        "_slot",
+        "_table",
+        "audit",
+        "ban_at",
+        "delay_at",
+        "delayed",
+        "dictionary",
+        "guard",
+        "is_acting",
+        "placement",
+        "random",
+    )
+
+    def __init__(
+        self,
+        policy: Policy,
+        guard: Guard,
+        dictionary: Dictionary,
+        placement: Placement,
+        table: Table,
+        slot: SlotWriter,
+        audit: Audit,
+        clock: Clock,
+        rng: random.Random,
+    ) -> None:
+        self.guard = guard
+        self.dictionary = dictionary
+        self.placement = placement
+        self.audit = audit
+        self.random = rng.random
+        self.delay_at = policy.delay_at * 1000
+        self.ban_at = policy.ban_at * 1000
+        self.is_acting = policy.is_acting
+        self.delayed = 0
+        self._most_delayed = tuple(int(most * _DELAYED_SHARE) for most in policy.most)
+        self._table = table
+        self._slot = slot
+        self._clock = clock
+
+    def now_ms(self) -> int:
+        """CLOCK_BOOTTIME in ms, the table's time."""
+        return self._clock.boot_ms()
+
+    def may_delay(self, listener: int) -> bool:
+        """Whether one session more may sit in a delay, over all workers."""
+        return sum_gauge(self._table, Gauge.DELAYED) < self._most_delayed[listener]
+
+    def show_delayed(self) -> None:
+        """Tells the other workers how many sit in a delay here."""
+        self._slot.gauges[Gauge.DELAYED] = self.delayed
