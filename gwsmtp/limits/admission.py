@@ -19,7 +19,7 @@ from gwsmtp.base.decision import Reason
 from gwsmtp.limits import layout, ledger
 from gwsmtp.limits.arena import Table
 from gwsmtp.limits.dictionary import accept
-from gwsmtp.limits.guards import decayed
+from gwsmtp.limits.guards import decayed, threshold
 from gwsmtp.limits.identity import Identity
 from gwsmtp.limits.layout import CONTROL, LEDGER_SIZE, LISTENER_COUNT, Client, Control, Rollup
 from gwsmtp.limits.peers import Peers
@@ -180,7 +180,7 @@ class Admission:
         most = policy.concurrency[verdict.listener] * factor
         if words[place + Client.SCORE]:
             score = verdict.score = decayed(words, place, policy, now_ms)
-            if score >= policy.restrict_at * 1000 and (live or verdict.listener == SSL):
+            if score >= threshold(policy.restrict_at) and (live or verdict.listener == SSL):
                 verdict.hit(policy, Mode.ENFORCE, Reason.RESTRICTED, live, 1 - verdict.listener)
         if live >= most:
             verdict.hit(policy, policy.concurrency_mode, Reason.CONCURRENCY, live, most)

@@ -147,7 +147,7 @@ class Guard:
             score = max(before, min(score, CAP))
         self._store(place, score, now_ms)
         words[place + Client.LAST_SEEN] = now_ms
-        if score >= policy.ban_at * 1000 and words[place + Client.PENALTY_UNTIL] <= now_ms:
+        if score >= threshold(policy.ban_at) and words[place + Client.PENALTY_UNTIL] <= now_ms:
             self._ban(place, now_ms)
         return score
 
@@ -164,6 +164,13 @@ class Guard:
     def _store(self, place: int, score: int, now_ms: int) -> None:
         self._words[place + Client.SCORE_MS] = now_ms
         self._words[place + Client.SCORE] = score
+
+
+def threshold(points: int) -> int:
+    """The least score that is ``points`` when rounded to whole ones: two offences of 20 reach 40,
+    though the first has decayed a little by the second.
+    """
+    return points * 1000 - 500
 
 
 def decayed(words: memoryview, place: int, policy: Policy, now_ms: int) -> int:

@@ -129,7 +129,9 @@ class Conduct:
         defence = self._defence
         if self.score < defence.ban_at or not defence.is_acting:
             return None
-        self._report(Reason.SCORE, Action.BANNED, self.score // 1000, defence.ban_at // 1000)
+        self._report(
+            Reason.SCORE, Action.BANNED, round(self.score / 1000), round(defence.ban_at / 1000)
+        )
         return replies.penalised(self._session_id)
 
     def delay(self) -> None:
@@ -139,7 +141,12 @@ class Conduct:
             return
         if not self._is_reported:
             self._is_reported = True
-            self._report(Reason.SCORE, Action.DELAYED, self.score // 1000, defence.delay_at // 1000)
+            self._report(
+                Reason.SCORE,
+                Action.DELAYED,
+                round(self.score / 1000),
+                round(defence.delay_at / 1000),
+            )
         defence.delayed += 1
         defence.show_delayed()
         try:

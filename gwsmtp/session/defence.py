@@ -10,7 +10,7 @@ from gwsmtp.base.audit import Audit
 from gwsmtp.base.seams import Clock
 from gwsmtp.limits.arena import Table
 from gwsmtp.limits.dictionary import Dictionary
-from gwsmtp.limits.guards import Guard
+from gwsmtp.limits.guards import Guard, threshold
 from gwsmtp.limits.identity import Placement
 from gwsmtp.limits.policy import Policy
 from gwsmtp.limits.slots import Gauge, SlotWriter, sum_gauge
@@ -54,8 +54,8 @@ class Defence:
         self.placement = placement
         self.audit = audit
         self.random = rng.random
-        self.delay_at = policy.delay_at * 1000
-        self.ban_at = policy.ban_at * 1000
+        self.delay_at = threshold(policy.delay_at)
+        self.ban_at = threshold(policy.ban_at)
         self.is_acting = policy.is_acting
         self.delayed = 0
         self._most_delayed = tuple(int(most * _DELAYED_SHARE) for most in policy.most)

@@ -151,7 +151,6 @@ class Session:
         is_between = state in (State.CONNECTED, State.READY, State.FAILED)
         return is_between and not self.protocol.has_input and not self.protocol.is_reading_payload
 
-    @property
     def _is_over(self) -> bool:
         return self.protocol.state is State.CLOSED
 
@@ -170,7 +169,7 @@ class Session:
         if conduct.is_watched:
             self._restrain()
         self._flush()
-        if self._is_over:
+        if self._is_over():
             return
         deadline.watch(self.services.limits.pace.transaction_s, self._look)
         deadline.arm(timeouts.connection_s, "first command")
@@ -190,7 +189,7 @@ class Session:
             if conduct.is_watched:
                 self._restrain()
             self._flush()
-            if self._is_over:
+            if self._is_over():
                 return
             if self._wants_handshake:
                 if not self._secure():
