@@ -18,7 +18,7 @@ pytestmark = pytest.mark.full
 
 ACTING = {"dos_protection": {"enabled": True}}
 # A ban without the delays on the way to it
-BANNING = {"dos_protection": {"enabled": True, "offences": {"delay_at": 1000}}}
+BANNING = {"dos_protection": {"enabled": True, "offences": {"delay_at": 40, "restrict_at": 40}}}
 CLEAN = "127.0.0.9"
 
 
