@@ -122,6 +122,10 @@ DATA_LINE_TOO_LONG = Reply(554, "5.6.0", "Message contains a line that is too lo
 
 # Recipients ----------------------------------------------------------------------------------
 
+HIDDEN_DEFERRED = Reply(450, "4.7.1", "Not now, try again later")
+HIDDEN_CLOSED = Reply(421, "4.7.0", "Closing connection", closes=True)
+QUEUED = Reply(250, "2.0.0", "Message accepted")
+"""We have it on disk and answer for it; always these octets, whoever the recipients are."""
 UNKNOWN_MAILBOX = Reply(550, "5.1.1", "Mailbox unknown")
 NON_ASCII_ADDRESS = Reply(553, "5.6.7", "Address is not ASCII, and SMTPUTF8 is not possible here")
 RECIPIENTS_UNAVAILABLE = Reply(451, "4.4.3", "Recipient cannot be verified now, try again later")

@@ -13,17 +13,19 @@ _MOST = 10**6
 
 
 def _limit(default: int, what: str, least: int = 1) -> int:
-    value: int = setting(default, title="Limit", description=what, ge=least, le=_MOST)
+    value: int = setting(
+        default, title="Limit", description=what, enforced=True, ge=least, le=_MOST
+    )
     return value
 
 
 def _burst(default: int, what: str = "How many may come at once on top of the rate.") -> int:
-    value: int = setting(default, title="Burst", description=what, ge=0, le=_MOST)
+    value: int = setting(default, title="Burst", description=what, enforced=True, ge=0, le=_MOST)
     return value
 
 
 def _mode(default: Mode) -> Mode:
-    value: Mode = setting(default, title="Mode", description=_MODE)
+    value: Mode = setting(default, title="Mode", description=_MODE, enforced=True)
     return value
 
 
@@ -71,12 +73,14 @@ class LimitsGroup(Group):
 
 
 def _points(default: int, what: str) -> int:
-    value: int = setting(default, title=f"Points: {what}", description="Points.", ge=0, le=100)
+    value: int = setting(
+        default, title=f"Points: {what}", description="Points.", enforced=True, ge=0, le=100
+    )
     return value
 
 
 def _score(default: int, title: str, effect: str) -> int:
-    value: int = setting(default, title=title, description=effect, ge=1, le=1000)
+    value: int = setting(default, title=title, description=effect, enforced=True, ge=1, le=1000)
     return value
 
 
@@ -102,6 +106,7 @@ class OffencesGroup(Group):
         600,
         title="Half-life of the score",
         description="Seconds in which a score falls to its half.",
+        enforced=True,
         ge=10,
         le=86400,
     )
@@ -114,16 +119,23 @@ class OffencesGroup(Group):
         600,
         title="First ban",
         description="Seconds of the first ban; each further one lasts twice as long.",
+        enforced=True,
         ge=10,
         le=86400,
     )
     ban_time_max: Whole = setting(
-        86400, title="Longest ban", description="Seconds of the longest ban.", ge=10, le=604800
+        86400,
+        title="Longest ban",
+        description="Seconds of the longest ban.",
+        enforced=True,
+        ge=10,
+        le=604800,
     )
     strike_fade: Whole = setting(
         21600,
         title="Strike fades after",
         description="Seconds without a new one after which a strike is forgotten.",
+        enforced=True,
         ge=60,
         le=2592000,
     )
@@ -137,6 +149,7 @@ class DosProtectionGroup(Group):
         row=86,
         title="Enable DoS functionality",
         description="Act on limits and offences. Off: counting goes on, nothing acts.",
+        enforced=True,
     )
     limits: LimitsGroup = Field(default_factory=LimitsGroup)
     offences: OffencesGroup = Field(default_factory=OffencesGroup)

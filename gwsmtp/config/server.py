@@ -68,6 +68,7 @@ class ServerGroup(Group):
         title="Max inbound connections",
         description="Sessions of the plain listener at one time, across all workers. Beyond: "
         "421 4.3.2 and close.",
+        enforced=True,
         ge=1,
         le=65535,
     )

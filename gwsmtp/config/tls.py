@@ -160,6 +160,7 @@ class SslGroup(Group):
         title="Max inbound connections",
         description="Sessions of the SSL listener at one time, across all workers, handshakes "
         "included. Beyond: close.",
+        enforced=True,
         ge=1,
         le=65535,
     )

@@ -99,6 +99,7 @@ def build_services(
         clock=clock,
         ids=SessionIds(random.Random(os.urandom(32))),
         defence=guards.sessions(),
+        hiding=config.exploit_detection.hiding_mode,
         tls=_tls(config, host_domain, material),
     )
 

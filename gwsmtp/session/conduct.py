@@ -8,6 +8,7 @@ that the table has no row for, costs nothing and is told nothing.
 Used by the session's greenlet; the lock may make it wait a few ms. ``delay`` waits on purpose.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import gevent
@@ -34,6 +35,7 @@ class Conduct:
     __slots__ = (
         "_defence",
         "_idle",
+        "_is_hidden",
         "_is_reported",
         "_offences",
         "_peer_ip",
@@ -54,6 +56,7 @@ class Conduct:
         self._offences = 0
         self._reserved = 0
         self._is_reported = False
+        self._is_hidden = False
         self.score = place.score
         """Thousandths of a point, as of the last offence or pardon."""
 
@@ -109,6 +112,15 @@ class Conduct:
         if defence.dictionary.note(self._row, fingerprint, defence.now_ms()):
             self.offend(Offence.BAD_RECIPIENT)
 
+    def note_hidden(self, keys: Sequence[str]) -> None:
+        """Unknown mailboxes that a client tried while it was told nothing: they keep it hidden, but
+        cost no points. A delay or a ban that came of them would tell it something.
+        """
+        defence = self._defence
+        for key in keys:
+            fingerprint = defence.placement.fingerprint(key.encode("utf-8"))
+            defence.dictionary.note(self._row, fingerprint, defence.now_ms())
+
     def end_message(self, event: MessageEnded) -> None:
         """A message was answered: verdicts and bare newlines count, a clean one pardons."""
         if "bare-newlines" in event.notes:
@@ -116,11 +128,29 @@ class Conduct:
         offence = _SPOKEN.get(event.category)
         if offence is not None:
             self.offend(offence)
-        elif event.outcome == "accepted" and event.verdict == "accept":
+        elif (event.outcome, event.verdict) == ("accepted", "accept") and not self._is_hidden:
             self._place.was_clean = not self._offences
             if self.score:
                 defence = self._defence
                 self.score = defence.guard.pardon(self._row, defence.now_ms())
+
+    def hides(self) -> bool:
+        """Whether this client is told nothing about mailboxes, by what it has tried in the window,
+        in whichever session, on whichever worker.
+        """
+        if self._is_hidden:
+            return True
+        defence = self._defence
+        if self._row < 0 or not defence.dictionary.hides(
+            self._row, self._place.accepted, defence.now_ms()
+        ):
+            return False
+        self._is_hidden = True
+        bad = defence.dictionary.count(self._row, defence.now_ms())
+        self._report(
+            Reason.DICTIONARY_ATTACK, Action.HIDDEN, bad, defence.bad_recipients, defence.window_s
+        )
+        return True
 
     # What comes of it ----------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ class Defence:
         "_slot",
         "_table",
         "audit",
+        "bad_recipients",
         "ban_at",
         "delay_at",
         "delayed",
@@ -35,6 +36,7 @@ class Defence:
         "is_acting",
         "placement",
         "random",
+        "window_s",
     )
 
     def __init__(
@@ -56,6 +58,8 @@ class Defence:
         self.random = rng.random
         self.delay_at = threshold(policy.delay_at)
         self.ban_at = threshold(policy.ban_at)
+        self.bad_recipients = policy.bad_recipients
+        self.window_s = policy.window_ms // 1000
         self.is_acting = policy.is_acting
         self.delayed = 0
         self._most_delayed = tuple(int(most * _DELAYED_SHARE) for most in policy.most)

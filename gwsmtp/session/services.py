@@ -4,6 +4,7 @@ No session looks up a configuration key: constants are ready replies, seconds an
 composition root that fills this is ``process.services``.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -11,7 +12,7 @@ from gwsmtp.base.address import Mailbox
 from gwsmtp.base.audit import Audit
 from gwsmtp.base.ids import SessionIds
 from gwsmtp.base.reply import Reply
-from gwsmtp.base.seams import Clock
+from gwsmtp.base.seams import Clock, MessageBody
 from gwsmtp.delivery.attempt import InlineDelivery
 from gwsmtp.delivery.recipients import RecipientVerifier
 from gwsmtp.delivery.route import Router
@@ -23,7 +24,9 @@ from gwsmtp.session.defence import Defence
 from gwsmtp.session.pace import PaceLimits
 from gwsmtp.session.tls import TlsService
 from gwsmtp.spool.draft import DraftBudget
+from gwsmtp.spool.item import Envelope
 
+HidingMode = Literal["accept-hold", "defer", "close"]
 ScanFailureAction = Literal["delay", "allow", "reject"]
 
 
@@ -32,6 +35,14 @@ class Scanner(Protocol):
 
     def scan(self, request: ScanRequest) -> ScanOutcome:
         """A verdict; blocks the greenlet; raises ScanUnavailable."""
+        ...
+
+
+class ItemStore(Protocol):
+    """``spool.files.Spool``, or a test's."""
+
+    def put(self, envelope: Envelope, body: MessageBody, trace: bytes) -> str:
+        """Stores a message durably and returns its id; blocks on the disk; raises SpoolError."""
         ...
 
 
@@ -79,6 +90,7 @@ class Services:
         "forwards_helo",
         "greeting",
         "helo",
+        "hiding",
         "host_domain",
         "ids",
         "inline_patience_s",
@@ -90,9 +102,11 @@ class Services:
         "router",
         "scan_failure_action",
         "scanner",
+        "spool",
         "timeouts",
         "tls",
         "verifier",
+        "wake_queue",
     )
 
     def __init__(
@@ -123,6 +137,9 @@ class Services:
         clock: Clock,
         ids: SessionIds,
         defence: Defence,
+        spool: ItemStore,
+        wake_queue: Callable[[str], None],
+        hiding: HidingMode = "accept-hold",
         tls: TlsService | None = None,
     ) -> None:
         self.interface = interface
@@ -150,4 +167,7 @@ class Services:
         self.clock = clock
         self.ids = ids
         self.defence = defence
+        self.hiding = hiding
+        self.spool = spool
+        self.wake_queue = wake_queue
         self.tls = tls

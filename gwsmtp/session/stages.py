@@ -84,6 +84,8 @@ def rcpt(session: Conversation, event: events.Recipient) -> Reply:
     if domain is None or not _stays_here(services.directory, mailbox):
         conduct.offend(Offence.RELAY_ATTEMPT)
         return replies.relay_denied(session.session_id)
+    if conduct.hides() or transaction.hidden is not None:
+        return _hide(session, transaction, mailbox, domain)
     route = services.router.route_to(domain)
     if transaction.route is not None and transaction.route.key != route.key:
         return replies.OTHER_NEXT_HOP
@@ -97,6 +99,24 @@ def rcpt(session: Conversation, event: events.Recipient) -> Reply:
     elif reply is replies.UNKNOWN_MAILBOX:
         conduct.bad_recipient(mailbox.key)
     return reply
+
+
+def _hide(
+    session: Conversation, transaction: Transaction, mailbox: Mailbox, domain: HostedDomain
+) -> Reply:
+    """RCPT of a client that is told nothing, in whichever of the three ways (SETTINGS 2.2)."""
+    services = session.services
+    if services.hiding == "defer":
+        return replies.HIDDEN_DEFERRED
+    if services.hiding == "close":
+        session.summary.reason = "dictionary attack"
+        return replies.HIDDEN_CLOSED
+    session.begin_waiting()
+    try:
+        transaction.hide(mailbox, domain)
+    finally:
+        session.end_waiting()
+    return replies.RECIPIENT_OK
 
 
 def _settled(
@@ -157,6 +177,9 @@ def end_of_data(session: Conversation, event: events.EndOfData) -> Reply:
     session.begin_waiting()
     try:
         reply = transaction.finish(event, session.peer.port, session.is_client_gone)
+        if transaction.hidden is not None:
+            session.conduct.note_hidden(transaction.hidden.unknown())
+            transaction.wait_floor()
     finally:
         session.end_waiting()
     session.commit()

@@ -8,6 +8,8 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+import gevent
+
 from gwsmtp.base import replies
 from gwsmtp.base.address import Mailbox
 from gwsmtp.base.audit import MessageEnded
@@ -16,14 +18,17 @@ from gwsmtp.base.logs import quoted
 from gwsmtp.base.reply import Reply
 from gwsmtp.delivery.attempt import NO_PARAMETERS, Letter
 from gwsmtp.delivery.route import Route
+from gwsmtp.directory.domains import HostedDomain
 from gwsmtp.net.offload import OffloadBusy
 from gwsmtp.protocol.events import EndOfData, Mail
 from gwsmtp.protocol.extensions import HOPELESS_FACTOR
 from gwsmtp.protocol.hopcount import HopCounter
 from gwsmtp.scan.outcome import Action, ScanOutcome, ScanRequest
+from gwsmtp.session.hiding import FLOOR_S, REASON, HiddenRecipients
 from gwsmtp.session.services import Services
 from gwsmtp.session.trace import domain_or_literal, received_field
 from gwsmtp.spool.draft import Draft
+from gwsmtp.spool.item import Envelope, RecipientEntry, RecipientState
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +46,14 @@ class Transaction:
     __slots__ = (
         "_begins_with_blank",
         "_draft",
+        "_ended",
         "_failure",
         "_hops",
         "_services",
         "announced_octets",
         "begun",
         "event",
+        "hidden",
         "is_8bit",
         "is_utf8",
         "mail_dsn",
@@ -77,12 +84,28 @@ class Transaction:
         self._draft: Draft | None = None
         self._failure: Reply | None = None
         self._hops = HopCounter()
+        self._ended = 0.0
+        self.hidden: HiddenRecipients | None = None
         event.sender = mail.sender.text
 
     def add(self, mailbox: Mailbox, dsn: str) -> None:
         """A recipient was accepted; given twice, the first counts."""
         if self.recipients.setdefault(mailbox.key, mailbox) is mailbox and dsn:
             self.rcpt_dsn = {**self.rcpt_dsn, mailbox.text: dsn}
+
+    def hide(self, mailbox: Mailbox, domain: HostedDomain) -> None:
+        """A recipient is accepted unseen; from now on the message goes through the spool. Waits."""
+        services = self._services
+        if self.hidden is None:
+            self.hidden = HiddenRecipients(services.verifier, services.defence)
+        self.recipients.setdefault(mailbox.key, mailbox)
+        self.hidden.add(mailbox, domain)
+
+    def wait_floor(self) -> None:
+        """Waits until the answer to a hidden client's message may be given."""
+        rest_s = self._ended + FLOOR_S - self._services.clock.monotonic()
+        if rest_s > 0:
+            gevent.sleep(rest_s)
 
     @property
     def has_begun_data(self) -> bool:
@@ -148,6 +171,8 @@ class Transaction:
         """Gives the content's memory and file back; may be called again."""
         if self._draft is not None:
             self._draft.close()
+        if self.hidden is not None:
+            self.hidden.close()
 
     # End of data ---------------------------------------------------------------------------
 
@@ -157,7 +182,7 @@ class Transaction:
         event.size_bytes = end.size
         if end.bare_newlines:
             event.notes = f"bare-newlines={end.bare_newlines}"
-        started = self._services.clock.monotonic()
+        started = self._ended = self._services.clock.monotonic()
         try:
             reply = self._content_error(end) or self._scan_and_deliver(
                 started, peer_port, is_client_gone
@@ -221,6 +246,8 @@ class Transaction:
             if refusal is not None:
                 return refusal
             prefix = _header_fields(outcome) + received if outcome.headers else received
+        if self.hidden is not None:
+            return self._spool_hidden(self.hidden, prefix)
         return self._deliver(started, prefix, is_client_gone)
 
     def _scan(self, received: bytes, peer_port: int) -> ScanOutcome:
@@ -297,6 +324,44 @@ class Transaction:
                 if refused is not None:
                     services.verifier.refused_at_delivery(key, refused)
         return result.reply
+
+    def _spool_hidden(self, hidden: HiddenRecipients, prefix: bytes) -> Reply:
+        """Every message of a hidden client is spooled, in one item, and answered in one way."""
+        event, services, draft = self.event, self._services, self._draft
+        is_whole = hidden.join()
+        event.notes = ",".join(filter(None, (event.notes, f"hidden-unknown={len(hidden.refused)}")))
+        if draft is None or not is_whole:
+            event.outcome = "deferred"
+            return replies.DELIVERY_UNAVAILABLE
+        recipients = tuple(
+            RecipientEntry(
+                text, RecipientState.REFUSED if text in hidden.refused else RecipientState.PENDING
+            )
+            for text in event.recipients
+        )
+        envelope = Envelope(
+            session_id=event.session_id,
+            number=event.number,
+            client_ip=event.peer_ip,
+            helo=event.helo,
+            sender=event.sender,
+            recipients=recipients,
+            received_at=services.clock.now(),
+            is_8bit=self.is_8bit,
+            is_utf8=self.is_utf8,
+            mail_dsn=self.mail_dsn,
+            rcpt_dsn=self.rcpt_dsn,
+            reason=REASON,
+        )
+        try:
+            item = services.disk.run(lambda: services.spool.put(envelope, draft, prefix))
+        except (SpoolError, OffloadBusy) as e:
+            log.error("event=spool-error sid=%s cause=%s", event.session_id, quoted(str(e)))
+            event.outcome, event.cause = "deferred", str(e)
+            return replies.SPOOL_FULL
+        services.wake_queue(item)
+        event.outcome, event.hop = "accepted", "spool"
+        return replies.QUEUED
 
 
 def _header_fields(outcome: ScanOutcome) -> bytes:

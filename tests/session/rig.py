@@ -12,20 +12,25 @@ from gwsmtp.base import replies
 from gwsmtp.base.address import Mailbox
 from gwsmtp.base.audit import Audit, AuditEvent, MessageEnded, SessionEnded
 from gwsmtp.base.clock import SystemClock
-from gwsmtp.base.errors import ScanUnavailable
+from gwsmtp.base.errors import ScanUnavailable, SpoolError
 from gwsmtp.base.ids import SessionIds
 from gwsmtp.base.peer import peer_of
+from gwsmtp.base.seams import MessageBody
 from gwsmtp.delivery.attempt import InlineDelivery
 from gwsmtp.delivery.recipients import RecipientVerifier
 from gwsmtp.delivery.route import Router
 from gwsmtp.directory.domains import Directory, HostedDomain, RecipientRule, SmtpHost
 from gwsmtp.limits.admission import Verdict
-from gwsmtp.limits.identity import identify
+from gwsmtp.limits.arena import Table
+from gwsmtp.limits.identity import Placement, identify
+from gwsmtp.limits.peers import Peers
+from gwsmtp.limits.policy import Policy
 from gwsmtp.net.offload import Offload
 from gwsmtp.net.wire import Wire, plain
 from gwsmtp.protocol.extensions import Offer, StartTls
 from gwsmtp.scan.outcome import Action, ScanOutcome, ScanRequest
 from gwsmtp.session.services import (
+    HidingMode,
     InboundTimeouts,
     ScanFailureAction,
     Services,
@@ -34,6 +39,7 @@ from gwsmtp.session.services import (
 from gwsmtp.session.session import Session
 from gwsmtp.session.tls import TlsService
 from gwsmtp.spool.draft import DraftBudget
+from gwsmtp.spool.item import Envelope
 from tests.delivery.hops import pool
 from tests.support.tables import make_defence, scratch_table
 
@@ -55,6 +61,21 @@ class OneVerdict:
         if not self.is_up:
             raise ScanUnavailable("engine is down")
         return self.outcome
+
+
+class MemoryStore:
+    """A spool that keeps envelopes and forgets the rest."""
+
+    def __init__(self) -> None:
+        self.envelopes: list[Envelope] = []
+        self.is_full = False
+
+    def put(self, envelope: Envelope, body: MessageBody, trace: bytes) -> str:
+        del body, trace
+        if self.is_full:
+            raise SpoolError("no space left on device")
+        self.envelopes.append(envelope)
+        return f"{envelope.session_id}-{envelope.number}"
 
 
 class Client:
@@ -113,6 +134,14 @@ class Rig:
         self.implicit_tls = False
         self.forwards_helo = False
         self.spool = folder
+        self.store = MemoryStore()
+        self.woken: list[str] = []
+        self.hiding: HidingMode = "accept-hold"
+        self.rule = RecipientRule.ANY
+        self.known: frozenset[str] = frozenset()
+        # A table of its own makes clients known to it
+        self.table: Table | None = None
+        self.policy = Policy()
         self.messages: list[MessageEnded] = []
         self.ended: list[SessionEnded] = []
         self.sessions: list[Session] = []
@@ -136,12 +165,20 @@ class Rig:
             peer_of(address),
             "ssl" if self.implicit_tls else "plain",
             services.ids.make(),
-            Verdict(int(self.implicit_tls), identify(address[0])),
+            self._place(address[0]),
             is_implicit_tls=self.implicit_tls,
         )
         self.sessions.append(session)
         self._greenlets.append(gevent.spawn(session.run))
         return client
+
+    def _place(self, ip: str) -> Verdict:
+        identity = identify(ip)
+        place = Verdict(int(self.implicit_tls), identity)
+        if self.table is not None:
+            peers = Peers(self.table, Placement(self.table))
+            place.row = peers.take(identity.client, SystemClock().boot_ms())
+        return place
 
     def greeted(self) -> Client:
         """A client that has said EHLO."""
@@ -166,7 +203,7 @@ class Rig:
         audit = Audit(self.note)
         offer = Offer(self.limits.size, dsn=self.dsn, starttls=self.starttls)
         domains = (
-            HostedDomain("example.test", "root", self.hosts, RecipientRule.ANY),
+            HostedDomain("example.test", "root", self.hosts, self.rule, self.known),
             HostedDomain("other.test", "root", (SmtpHost("192.0.2.1", 25),), RecipientRule.ANY),
         )
         return Services(
@@ -194,7 +231,10 @@ class Rig:
             audit=audit,
             clock=clock,
             ids=SessionIds(random.Random(1)),
-            defence=make_defence(scratch_table(), audit, clock),
+            defence=make_defence(self.table or scratch_table(), audit, clock, self.policy),
+            spool=self.store,
+            wake_queue=self.woken.append,
+            hiding=self.hiding,
             tls=self.tls,
         )
 
