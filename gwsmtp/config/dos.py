@@ -12,20 +12,22 @@ _MODE = "enforce: refuse. shadow: count and report what would have been refused.
 _MOST = 10**6
 
 
-def _limit(default: int, what: str, least: int = 1) -> int:
+def _limit(default: int, what: str, least: int = 1, *, enforced: bool = True) -> int:
     value: int = setting(
-        default, title="Limit", description=what, enforced=True, ge=least, le=_MOST
+        default, title="Limit", description=what, enforced=enforced, ge=least, le=_MOST
     )
     return value
 
 
-def _burst(default: int, what: str = "How many may come at once on top of the rate.") -> int:
-    value: int = setting(default, title="Burst", description=what, enforced=True, ge=0, le=_MOST)
+def _burst(default: int, what: str = "How many may come at once.", *, enforced: bool = True) -> int:
+    value: int = setting(
+        default, title="Burst", description=what, enforced=enforced, ge=0, le=_MOST
+    )
     return value
 
 
-def _mode(default: Mode) -> Mode:
-    value: Mode = setting(default, title="Mode", description=_MODE, enforced=True)
+def _mode(default: Mode, *, enforced: bool = True) -> Mode:
+    value: Mode = setting(default, title="Mode", description=_MODE, enforced=enforced)
     return value
 
 
@@ -56,9 +58,11 @@ class RecipientLimit(Group):
 class AuthFailureLimit(Group):
     """Failed authentications; over it AUTH answers 454 4.7.0, nothing else changes."""
 
-    limit: Whole = _limit(5, "Failures in 10 minutes per client and user name.")
-    burst: Whole = _burst(20, "Failures in 10 minutes per client, all user names together.")
-    mode: Mode = _mode("enforce")
+    limit: Whole = _limit(5, "Failures in 10 minutes per client and user name.", enforced=False)
+    burst: Whole = _burst(
+        20, "Failures in 10 minutes per client, all user names together.", enforced=False
+    )
+    mode: Mode = _mode("enforce", enforced=False)
 
 
 class LimitsGroup(Group):
@@ -72,9 +76,9 @@ class LimitsGroup(Group):
     auth_failures: AuthFailureLimit = Field(default_factory=AuthFailureLimit)
 
 
-def _points(default: int, what: str) -> int:
+def _points(default: int, what: str, *, enforced: bool = True) -> int:
     value: int = setting(
-        default, title=f"Points: {what}", description="Points.", enforced=True, ge=0, le=100
+        default, title=f"Points: {what}", description="Points.", enforced=enforced, ge=0, le=100
     )
     return value
 
@@ -94,7 +98,7 @@ class OffencesGroup(Group):
     idle_command: Whole = _points(1, "NOOP, RSET or VRFY beyond 20 each")
     relay_attempt: Whole = _points(3, "relay attempt")
     bad_recipient: Whole = _points(2, "new distinct unknown recipient")
-    auth_failure: Whole = _points(4, "failed authentication")
+    auth_failure: Whole = _points(4, "failed authentication", enforced=False)
     bare_newline: Whole = _points(1, "bare LF or CR")
     unasked_pipelining: Whole = _points(5, "bytes after the end of data without PIPELINING")
     failed_handshake: Whole = _points(1, "failed TLS handshake")

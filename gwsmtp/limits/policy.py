@@ -78,6 +78,9 @@ class Policy:
     handshakes: RatePolicy = field(default_factory=lambda: _rate(300, 100))
     points: tuple[int, ...] = (10, 20, 2, 1, 1, 3, 2, 4, 1, 5, 1, 3, 10, 2, 1)
     clean_message: int = 3
+    auth_per_user: int = 5
+    auth_per_client: int = 20
+    auth_mode: Mode = Mode.ENFORCE
     bad_recipients: int = 3
     """Distinct ones in ``window_ms`` from which a client is hidden from; -1: never."""
     window_ms: int = 3_600_000

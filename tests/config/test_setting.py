@@ -27,8 +27,9 @@ def test_what_acts_already() -> None:
         "protocol.banner", "protocol.host_domain", "protocol.max_recipients",
         "protocol.bare_newline", "organizations[].domains[].recipients", "scan.deadline",
         "workers.count", "paths.spool", "delivery.inline_patience", "logging.to",
+        "server.max_inbound_connections", "dos_protection.enabled",
     }  # fmt: skip
-    waiting = {"server.max_inbound_connections", "protocol.noop_interval", "hold.keep_for"}
+    waiting = {"protocol.smtp_authentication", "protocol.noop_interval", "message_tracking.enabled"}
     assert not acting & idle
     assert waiting <= idle
 
