@@ -4,6 +4,7 @@ Standard library, blocking sockets, nothing of gwsmtp.
 """
 
 import socket
+import struct
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self
@@ -57,6 +58,11 @@ class RawClient:
 
     def close(self) -> None:
         """Closes the connection, whatever its state."""
+        self.sock.close()
+
+    def reset(self) -> None:
+        """Closes it with a reset, as who crashes or is cut off does."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
     # Octets ----------------------------------------------------------------------------------
