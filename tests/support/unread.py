@@ -11,11 +11,22 @@ import struct
 import time
 from pathlib import Path
 
+from tests.support.rawclient import RawClient
+
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
 _REQUEST = 1
 _ALL_STATES = 0xFFFFFFFF
 _RQUEUE_AT = 16 + 4 + 48 + 4  # nlmsghdr; family to retransmissions; the socket's id; expiry
+
+
+def wait_until_read(client: RawClient, deadline_s: float = 10) -> None:
+    """Returns when the server has read all that ``client`` has sent."""
+    queue = PeerQueue(client.sock)
+    try:
+        queue.wait_until_read(deadline_s)
+    finally:
+        queue.close()
 
 
 class PeerQueue:
