@@ -54,14 +54,7 @@ class Line:
 
     def filed(self, sender: str) -> int:
         """How often the next hop has taken responsibility for it."""
-        has_it: dict[int, bool] = {}  # by the next hop's session: whose dot was the last one
-        filed = 0
-        for entry in self.hop.entries():
-            if entry["event"] == "message":
-                has_it[entry["session"]] = entry["sender"] == sender
-            elif entry["event"] == "filed":
-                filed += has_it[entry["session"]]
-        return filed
+        return len(self.hop.by_sender().get(sender, []))
 
     def recover(self) -> None:
         """The next hop behaves again, and the next message passes at once."""

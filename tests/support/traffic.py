@@ -13,10 +13,10 @@ any other end of a session is in ``dropped``.
 import random
 import socket
 import threading
-from typing import Self
+from collections.abc import Mapping, Sequence
+from typing import Protocol, Self
 
 from tests.support.rawclient import RawClient
-from tests.support.rawsink import RawSink
 from tests.support.wait import wait_for
 
 TO = "user@example.test"
@@ -26,6 +26,14 @@ SHUTTING_DOWN = b"421 4.3.2 "
 
 class _ComeAgain(Exception):
     """The server ended the session as it may."""
+
+
+class Receiver(Protocol):
+    """Who tells what has arrived."""
+
+    def by_sender(self) -> Mapping[str, Sequence[object]]:
+        """All messages, grouped by the sender of their envelope."""
+        ...
 
 
 class Traffic:
@@ -82,7 +90,7 @@ class Traffic:
             20,
         )
 
-    def check(self, sink: RawSink, *, may_drop: bool = False, may_hear: bytes = b"250") -> None:
+    def check(self, sink: Receiver, *, may_drop: bool = False, may_hear: bytes = b"250") -> None:
         """Promise 1: what was answered 250 is there once, nothing is there twice, and nothing that
         was not sent; and unless ``may_drop``, no session was dropped and nothing unanswered.
 
