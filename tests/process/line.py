@@ -32,13 +32,14 @@ FRESH = "rset=close"
 class Line:
     """A gateway with one worker, its next hop, and a new sender for every message."""
 
-    def __init__(self, gateway: Gateway, hop: NextHop) -> None:
+    def __init__(self, gateway: Gateway, hop: NextHop, name: str = "s") -> None:
         self.gateway = gateway
         self.hop = hop
+        self._name = name
         self._numbers = count(1)
 
     def sender(self) -> str:
-        return f"s{next(self._numbers)}@client.example"
+        return f"{self._name}{next(self._numbers)}@client.example"
 
     def send(self, sender: str, content: bytes = SMALL, *to: str) -> str:
         """The reply to the end of data."""
