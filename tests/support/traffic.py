@@ -90,6 +90,14 @@ class Traffic:
             20,
         )
 
+    def wait_until_unanswered(self) -> None:
+        """Waits until every client waits for the answer to a message."""
+        wait_for(
+            lambda: sum(not answer for answer in list(self.heard.values())) >= len(self._threads),
+            lambda: f"{len(self._threads)} messages without an answer, {self.dropped}",
+            20,
+        )
+
     def check(self, sink: Receiver, *, may_drop: bool = False, may_hear: bytes = b"250") -> None:
         """Promise 1: what was answered 250 is there once, nothing is there twice, and nothing that
         was not sent; and unless ``may_drop``, no session was dropped and nothing unanswered.
