@@ -8,6 +8,7 @@ is delivered once; and who goes while the next hop answers has lost the answer, 
 
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import count
 
 import pytest
 
@@ -39,14 +40,21 @@ class Way:
         self.sink = sink
         (worker,) = children(gateway, Role.WORKER)
         self.worker = worker.pid
+        self._source = ""
+        self._numbers = count(1)
 
-    def session(self, port: int) -> Line:
-        """Its line in the log; fails if there are two."""
+    def client(self) -> RawClient:
+        """From an address that no one else has."""
+        self._source = f"127.0.6.{next(self._numbers)}"
+        return RawClient(self.gateway.address, self._source)
+
+    def session(self) -> Line:
+        """The line of that client in the log; fails if there are two."""
 
         def found() -> list[Line]:
-            return [one for one in events(self.gateway, "session") if one["port"] == str(port)]
+            return [one for one in events(self.gateway, "session") if one["peer"] == self._source]
 
-        wait_for(found, lambda: f"the line of port {port}'s session\n{self.gateway.log_tail()}")
+        wait_for(found, lambda: f"the line of {self._source}\n{self.gateway.log_tail()}")
         (line,) = found()
         return line
 
@@ -169,11 +177,10 @@ HAS_DATA = {after_data, in_the_data, in_a_large_body, in_a_chunk, between_chunks
 def test_before_the_final_dot(way: Way, stage: Callable[[RawClient], None], end: str) -> None:
     lost = totals(way.gateway)[Total.MESSAGES_LOST]
     asked = len(way.engine.requests)
-    client = RawClient(way.gateway.address)
-    port = client.sock.getsockname()[1]
+    client = way.client()
     stage(client)
     getattr(client, end)()
-    line = way.session(port)
+    line = way.session()
     assert line["after"] == STAGES[stage]
     if end == "close" and stage is not at_once:
         assert line["reason"] == "closed by client"
@@ -194,15 +201,14 @@ def test_while_the_scan_runs(way: Way, content: bytes, end: str) -> None:
     way.engine.hold()
     way.engine.mode = "wait"
     asked = len(way.engine.requests)
-    client = RawClient(way.gateway.address)
-    port = client.sock.getsockname()[1]
+    client = way.client()
     client.greet()
     client.begin_data("scan@client.example", TO)
     client.send(content + b".\r\n")
     way.engine.wait_for_requests(asked + 1)
     getattr(client, end)()
     way.engine.let_go()
-    line = way.session(port)
+    line = way.session()
     (message,) = way.messages(line["sid"])
     if end == "close":
         assert message["outcome"] == "accepted"
@@ -219,15 +225,14 @@ def test_while_the_scan_runs(way: Way, content: bytes, end: str) -> None:
 def test_while_the_next_hop_answers(way: Way, content: bytes, end: str) -> None:
     """It has the message by then: delivered once, and the log says so whoever has heard it."""
     way.sink.hold()
-    client = RawClient(way.gateway.address)
-    port = client.sock.getsockname()[1]
+    client = way.client()
     client.greet()
     client.begin_data("hop@client.example", TO)
     client.send(content + b".\r\n")
     way.sink.wait_for_messages(1)
     getattr(client, end)()
     way.sink.let_go()
-    line = way.session(port)
+    line = way.session()
     (message,) = way.messages(line["sid"])
     assert (message["outcome"], message["reply"]) == ("accepted", "250 2.0.0 Taken")
     assert [one.sender for one in way.sink.messages] == ["hop@client.example"]

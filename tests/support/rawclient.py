@@ -11,6 +11,8 @@ from typing import Self
 
 from tests.support.corpus import stuffed
 
+_NARROW = 4608
+
 
 class RawReply:
     """``code`` and the text of each line; ``raw`` as received."""
@@ -33,15 +35,29 @@ class RawReply:
 
 
 class RawClient:
-    """One connection to ``address`` (host:port); ``source`` is a loopback address to come from."""
+    """One connection to ``address`` (host:port); ``source`` is a loopback address to come from.
 
-    def __init__(self, address: str, source: str = "", timeout_s: float = 20) -> None:
+    ``is_narrow``: with the smallest receive buffer and small segments, so that a server's replies
+    stop fitting soon where they are not read.
+    """
+
+    def __init__(
+        self, address: str, source: str = "", timeout_s: float = 20, *, is_narrow: bool = False
+    ) -> None:
         host, _, port = address.rpartition(":")
-        self.sock = socket.create_connection(
-            (host.strip("[]"), int(port)),
-            timeout=timeout_s,
-            source_address=(source, 0) if source else None,
-        )
+        host = host.strip("[]")
+        self.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        try:
+            self.sock.settimeout(timeout_s)
+            if is_narrow:
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _NARROW)
+                self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _NARROW // 8)
+            if source:
+                self.sock.bind((source, 0))
+            self.sock.connect((host, int(port)))
+        except BaseException:
+            self.sock.close()
+            raise
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._input = bytearray()
 
