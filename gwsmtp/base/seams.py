@@ -15,7 +15,10 @@ class Clock(Protocol):
 
 
 class MessageBody(Protocol):
-    """A received message: CRLF line ends, no dot-stuffing, without the trace field we prepend."""
+    """A received message: CRLF line ends, no dot-stuffing, without the trace field we prepend.
+
+    What reads a file raises SpoolError, or OSError as it comes.
+    """
 
     @property
     def size(self) -> int:

@@ -18,7 +18,7 @@ from gevent.hub import Waiter
 from gevent.lock import Semaphore
 
 from gwsmtp.base.endpoint import Endpoint, UnixEndpoint
-from gwsmtp.base.errors import ScanUnavailable
+from gwsmtp.base.errors import ScanUnavailable, SpoolError
 from gwsmtp.base.seams import Clock, MessageBody
 from gwsmtp.scan.messages import (
     FD,
@@ -221,8 +221,8 @@ class Connection:
             )
             try:
                 descriptor = body.open_readonly()
-            except OSError as error:
-                raise ScanUnavailable(f"the body cannot be opened: {error.strerror}") from error
+            except (OSError, SpoolError) as error:
+                raise ScanUnavailable(f"the body cannot be opened: {error}") from error
             self._sent(self._stream.send(head, descriptor))
             return
         head = self._encoder.request(id_, max(left_ms, 0), interface, request, size)
@@ -254,8 +254,8 @@ class Connection:
                     return  # swept: the answer in the waiter says why
                 self._sent(self._stream.send(chunk))
                 left -= len(chunk)
-        except OSError as error:
-            raise ScanUnavailable(f"the body cannot be read: {error.strerror}") from error
+        except (OSError, SpoolError) as error:
+            raise ScanUnavailable(f"the body cannot be read: {error}") from error
         finally:
             self._is_writing_body = False
             if left:

@@ -32,13 +32,14 @@ FRESH = "rset=close"
 class Line:
     """A gateway with one worker, its next hop, and a new sender for every message."""
 
-    def __init__(self, gateway: Gateway, hop: NextHop) -> None:
+    def __init__(self, gateway: Gateway, hop: NextHop, name: str = "s") -> None:
         self.gateway = gateway
         self.hop = hop
+        self._name = name
         self._numbers = count(1)
 
     def sender(self) -> str:
-        return f"s{next(self._numbers)}@client.example"
+        return f"{self._name}{next(self._numbers)}@client.example"
 
     def send(self, sender: str, content: bytes = SMALL, *to: str) -> str:
         """The reply to the end of data."""
@@ -54,14 +55,7 @@ class Line:
 
     def filed(self, sender: str) -> int:
         """How often the next hop has taken responsibility for it."""
-        has_it: dict[int, bool] = {}  # by the next hop's session: whose dot was the last one
-        filed = 0
-        for entry in self.hop.entries():
-            if entry["event"] == "message":
-                has_it[entry["session"]] = entry["sender"] == sender
-            elif entry["event"] == "filed":
-                filed += has_it[entry["session"]]
-        return filed
+        return len(self.hop.by_sender().get(sender, []))
 
     def recover(self) -> None:
         """The next hop behaves again, and the next message passes at once."""

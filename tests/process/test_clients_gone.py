@@ -4,7 +4,6 @@ message, 8): who resets is gone and nothing is delivered, who half-closes waits 
 
 import shutil
 import socket
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,11 +67,6 @@ class Way:
         assert self.delivered("next@client.example") == before + 1
 
 
-def reset(client: RawClient) -> None:
-    client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.close()
-
-
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
     path = open_folder()
@@ -94,7 +88,7 @@ def way(folder: Path) -> Iterator[Way]:
 @pytest.mark.parametrize("content", [CONTENT, LARGE], ids=["small", "large"])
 def test_reset_while_the_scan_waits(way: Way, content: bytes) -> None:
     sender = f"gone-{len(content)}@client.example"
-    reset(way.begin(sender, content))
+    way.begin(sender, content).reset()
     way.engine.let_go()
     assert way.logged(sender)["outcome"] == "lost"
     assert way.logged(sender)["verdict"] == "accept"
@@ -143,7 +137,7 @@ def test_end_in_the_middle_of_the_data(way: Way, content: bytes, end: str) -> No
     client.begin_data(sender, ["user@example.test"])
     client.send(content + b".\r")
     if end == "reset":
-        reset(client)
+        client.reset()
     elif end == "close":
         client.close()
     else:
@@ -160,7 +154,7 @@ def test_end_in_the_middle_of_the_data(way: Way, content: bytes, end: str) -> No
 def test_the_session_of_a_vanished_client_is_reported_once(way: Way) -> None:
     sender = "reported@client.example"
     before = len(events(way.gateway, "session"))
-    reset(way.begin(sender))
+    way.begin(sender).reset()
     way.engine.let_go()
     sid = way.logged(sender)["sid"]
     wait_for(lambda: len(events(way.gateway, "session")) > before, "the session's line")

@@ -6,7 +6,6 @@ reads: the last reply must be there, and behind it an end, not a reset.
 """
 
 import signal
-import socket
 import threading
 from collections import Counter
 from contextlib import ExitStack
@@ -24,21 +23,11 @@ LINE = b"NOOP " + b"a" * 500 + b"\r\n"
 UNREAD = LINE * 96
 PIECES = 8
 PACE_S = 0.005
-SMALL = 4608
 
 
 def connect(gateway: Gateway, *, small: bool) -> RawClient:
     """A greeted client, with the smallest receive buffer there is if ``small``."""
-    if not small:
-        client = RawClient(gateway.address)
-    else:
-        client = RawClient.__new__(RawClient)
-        host, _, port = gateway.address.rpartition(":")
-        client.sock = socket.socket()
-        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
-        client.sock.settimeout(20)
-        client.sock.connect((host, int(port)))
-        client._input = bytearray()
+    client = RawClient(gateway.address, is_narrow=small)
     client.greet()
     return client
 

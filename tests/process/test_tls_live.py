@@ -30,8 +30,7 @@ def files(folder: Path, authority: Authority) -> Files:
 
 
 def settings_of(files: Files, **more: Any) -> dict[str, Any]:
-    ssl = {"enable_tls": True, "enabled": True, "listen": ["127.0.0.1:0"], **files.settings}
-    return {"ssl": ssl | more}
+    return {"ssl": files.on_both_listeners | more}
 
 
 CONTENT = b"Subject: x\r\n\r\nhi\r\n"

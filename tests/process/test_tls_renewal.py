@@ -25,8 +25,7 @@ def files(folder: Path, authority: Authority) -> Files:
 
 @pytest.fixture
 def gateway(start_gateway: StartGateway, sink: RawSink, files: Files) -> Gateway:
-    group = {"enable_tls": True, "enabled": True, "listen": ["127.0.0.1:0"], **files.settings}
-    gateway: Gateway = start_gateway(sink.address, {"ssl": group})
+    gateway: Gateway = start_gateway(sink.address, {"ssl": files.on_both_listeners})
     return gateway
 
 
@@ -102,8 +101,7 @@ def test_a_start_with_a_key_of_another_certificate_serves_in_clear_until_it_is_m
 ) -> None:
     good = files.key.read_bytes()
     authority.issue(files.certificate.parent, "other", number=9).key.rename(files.key)
-    group = {"enable_tls": True, "enabled": True, "listen": ["127.0.0.1:0"], **files.settings}
-    gateway: Gateway = start_gateway(sink.address, {"ssl": group})
+    gateway: Gateway = start_gateway(sink.address, {"ssl": files.on_both_listeners})
     client = RawClient(gateway.address)
     client.greet()
     assert "STARTTLS" not in client.command("EHLO client.example").text

@@ -1,14 +1,14 @@
 """How bodies of every kind travel: octets, descriptors, the second connection."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gevent
 import pytest
 from gevent import socket
 
-from gwsmtp.base.errors import ScanUnavailable
+from gwsmtp.base.errors import ScanUnavailable, SpoolError
 from gwsmtp.scan.outcome import Action
 from gwsmtp.scan.pool import ScanPool
 from tests.scan.support import (
@@ -117,6 +117,28 @@ def test_a_file_that_is_gone(engine: StartEngine, pool: StartPool, tmp_path: Pat
     body = FileBody(tmp_path / "gone", b"x")
     (tmp_path / "gone").unlink()
     assert "cannot be opened" in refuse(made, body=body)
+
+
+class BrokenDraft(FileBody):
+    """A draft whose disk, or whose process's descriptors, give no more."""
+
+    def open_readonly(self) -> int:
+        raise SpoolError("no descriptors")
+
+    def chunks(self) -> Iterator[bytes]:
+        yield b"x"
+        raise SpoolError("no more pieces")
+
+
+@pytest.mark.parametrize("tcp", [False, True], ids=["by-descriptor", "in-pieces"])
+def test_a_draft_that_cannot_be_read_has_no_verdict_and_the_next_one_has(
+    engine: StartEngine, pool: StartPool, tmp_path: Path, tcp: bool
+) -> None:
+    made = pool(engine(accept_all, tcp=tcp))
+    why = refuse(made, body=BrokenDraft(tmp_path / "broken", b"xyz"))
+    assert ("no more pieces" if tcp else "no descriptors") in why
+    good = FileBody(tmp_path / "good", b"x" * 1000)
+    assert made.scan(request(good)).action is Action.ACCEPT
 
 
 def test_a_body_larger_than_the_engine_takes(engine: StartEngine, pool: StartPool) -> None:

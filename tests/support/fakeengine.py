@@ -9,7 +9,7 @@ Speaks scan/PROTOCOL.md over TCP; nothing of gwsmtp.
 Limits: one request at a time on a connection; modes are looked at when a request comes.
 """
 
-import os
+import contextlib
 import socket
 import threading
 from typing import Any, Literal
@@ -19,9 +19,23 @@ import msgpack
 from tests.support.listening import ThreadedServer
 from tests.support.wait import wait_for
 
-Mode = Literal["accept", "wait", "silent", "garbage", "nonsense", "error", "close", "mute"]
-"""``silent`` never answers a request; ``mute`` says no hello; ``garbage`` is no MessagePack,
-``nonsense`` is MessagePack that no engine says; ``error`` is its own word for failing."""
+Mode = Literal[
+    "accept",
+    "wait",
+    "silent",
+    "garbage",
+    "nonsense",
+    "error",
+    "close",
+    "half",
+    "mute",
+    "rude",
+]
+"""``silent`` never answers a request; ``mute`` says no hello, ``rude`` garbage instead; ``garbage``
+is no MessagePack, ``nonsense`` is MessagePack that no engine says; ``error`` is its own word for
+failing; ``close`` ends the connection, ``half`` does in the middle of a verdict."""
+
+_GARBAGE = b"\xc1" + bytes(range(256)) * 4  # no type of MessagePack begins so
 
 
 class FakeEngine(ThreadedServer):
@@ -41,6 +55,13 @@ class FakeEngine(ThreadedServer):
         """From now on mode ``wait`` waits again."""
         self._may_go.clear()
 
+    def break_off(self) -> None:
+        """Ends every connection; whoever comes again meets the mode of now."""
+        with self._lock:
+            for sock in self._sockets:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+
     def stop(self) -> None:
         """As in ThreadedServer; nobody is left waiting."""
         self._may_go.set()
@@ -56,7 +77,9 @@ class FakeEngine(ThreadedServer):
 
     def serve(self, sock: socket.socket) -> None:
         """One connection of a gateway."""
-        if self.mode != "mute":
+        if self.mode == "rude":
+            sock.sendall(_GARBAGE)
+        elif self.mode != "mute":
             _send(sock, type="hello", version=1, role="engine", name="fake")
         unpacker = msgpack.Unpacker(max_buffer_size=2**31 - 1)
         while data := sock.recv(65536):
@@ -76,7 +99,7 @@ class FakeEngine(ThreadedServer):
         if mode == "wait":
             self._may_go.wait(60)
         elif mode == "garbage":
-            sock.sendall(b"\xc1" + os.urandom(1000))
+            sock.sendall(_GARBAGE)
             return True
         elif mode == "nonsense":
             _send(sock, type="verdict", id=id_, action="forward-to-my-friend")
@@ -87,6 +110,9 @@ class FakeEngine(ThreadedServer):
         elif mode in ("silent", "mute"):
             return True
         elif mode == "close":
+            return False
+        elif mode == "half":
+            sock.sendall(msgpack.packb({"type": "verdict", "id": id_, "action": "accept"})[:-3])
             return False
         _send(sock, type="verdict", id=id_, action="accept")
         return True

@@ -114,6 +114,17 @@ class NextHop(Running):
         )
         return self.entries(event)
 
+    def by_sender(self) -> dict[str, list[str]]:
+        """The Maildir's files, grouped by the sender of their envelope."""
+        senders: dict[int, str] = {}  # by session: whose dot was the last one
+        grouped: dict[str, list[str]] = {}
+        for entry in self.entries():
+            if entry["event"] == "message":
+                senders[entry["session"]] = entry["sender"]
+            elif entry["event"] == "filed":
+                grouped.setdefault(senders[entry["session"]], []).append(entry["file"])
+        return grouped
+
     def filed(self) -> list[bytes]:
         """The contents of all messages in the Maildir, in the order of filing."""
         names = [entry["file"] for entry in self.entries("filed")]

@@ -11,7 +11,7 @@ import datetime
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -56,6 +56,11 @@ class Files:
             "chain_file": str(self.chain),
             "key_file": str(self.key),
         }
+
+    @property
+    def on_both_listeners(self) -> dict[str, Any]:
+        """The same for a gateway that offers STARTTLS and has an SSL listener."""
+        return {"enable_tls": True, "enabled": True, "listen": ["127.0.0.1:0"], **self.settings}
 
 
 class Authority:

@@ -4,11 +4,14 @@ Standard library, blocking sockets, nothing of gwsmtp.
 """
 
 import socket
+import struct
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
 from tests.support.corpus import stuffed
+
+_NARROW = 4608
 
 
 class RawReply:
@@ -32,15 +35,29 @@ class RawReply:
 
 
 class RawClient:
-    """One connection to ``address`` (host:port); ``source`` is a loopback address to come from."""
+    """One connection to ``address`` (host:port); ``source`` is a loopback address to come from.
 
-    def __init__(self, address: str, source: str = "", timeout_s: float = 20) -> None:
+    ``is_narrow``: with the smallest receive buffer and small segments, so that a server's replies
+    stop fitting soon where they are not read.
+    """
+
+    def __init__(
+        self, address: str, source: str = "", timeout_s: float = 20, *, is_narrow: bool = False
+    ) -> None:
         host, _, port = address.rpartition(":")
-        self.sock = socket.create_connection(
-            (host.strip("[]"), int(port)),
-            timeout=timeout_s,
-            source_address=(source, 0) if source else None,
-        )
+        host = host.strip("[]")
+        self.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        try:
+            self.sock.settimeout(timeout_s)
+            if is_narrow:
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _NARROW)
+                self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _NARROW // 8)
+            if source:
+                self.sock.bind((source, 0))
+            self.sock.connect((host, int(port)))
+        except BaseException:
+            self.sock.close()
+            raise
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._input = bytearray()
 
@@ -57,6 +74,11 @@ class RawClient:
 
     def close(self) -> None:
         """Closes the connection, whatever its state."""
+        self.sock.close()
+
+    def reset(self) -> None:
+        """Closes it with a reset, as who crashes or is cut off does."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
     # Octets ----------------------------------------------------------------------------------

@@ -46,6 +46,21 @@ class RawSink(ThreadedServer):
         self.connections = 0
         self._size = size
         self._notes = threading.Lock()
+        self._may_answer = threading.Event()
+        self._may_answer.set()
+
+    def hold(self) -> None:
+        """From now on no final dot is answered until ``let_go``."""
+        self._may_answer.clear()
+
+    def let_go(self) -> None:
+        """Answers whatever waits."""
+        self._may_answer.set()
+
+    def stop(self) -> None:
+        """As in ThreadedServer; nobody is left waiting."""
+        self.let_go()
+        super().stop()
 
     def wait_for_messages(self, count: int, deadline_s: float = 10) -> list[SinkMessage]:
         """The messages once there are ``count``."""
@@ -103,6 +118,7 @@ class RawSink(ThreadedServer):
                             return
                         self.messages.append(SinkMessage(number, sender, recipients, payload))
                     sender, recipients = "", []
+                    self._may_answer.wait(60)
                     sock.sendall(self.reply_to_dot)
                 elif verb == b"QUIT":
                     sock.sendall(b"221 2.0.0 Bye\r\n")

@@ -11,11 +11,32 @@ import struct
 import time
 from pathlib import Path
 
+from tests.support.rawclient import RawClient
+
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
 _REQUEST = 1
 _ALL_STATES = 0xFFFFFFFF
+_LISTEN = "0A"  # in /proc/net/tcp
 _RQUEUE_AT = 16 + 4 + 48 + 4  # nlmsghdr; family to retransmissions; the socket's id; expiry
+
+
+def wait_until_read(client: RawClient, deadline_s: float = 10) -> None:
+    """Returns when the server has read all that ``client`` has sent."""
+    queue = PeerQueue(client.sock)
+    try:
+        queue.wait_until_read(deadline_s)
+    finally:
+        queue.close()
+
+
+def unread_at(address: str) -> int:
+    """Octets that the server at ``address`` has not read, on all of its connections."""
+    host, _, port = address.rpartition(":")
+    local = f"{socket.inet_aton(host)[::-1].hex().upper()}:{int(port):04X}"
+    lines = Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]
+    ours = [fields for fields in map(str.split, lines) if fields[1] == local]
+    return sum(int(fields[4].partition(":")[2], 16) for fields in ours if fields[3] != _LISTEN)
 
 
 class PeerQueue:
