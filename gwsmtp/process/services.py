@@ -15,6 +15,8 @@ from gwsmtp.base.audit import Audit
 from gwsmtp.base.endpoint import is_host_name
 from gwsmtp.base.ids import SessionIds
 from gwsmtp.base.logs import EventLog
+from gwsmtp.base.seams import Clock
+from gwsmtp.config.paths import PathsGroup
 from gwsmtp.config.protocol import CLIENT_NAME
 from gwsmtp.config.root import Config
 from gwsmtp.delivery.attempt import InlineDelivery
@@ -26,15 +28,20 @@ from gwsmtp.directory.domains import Directory
 from gwsmtp.net.dial import Dialer
 from gwsmtp.net.offload import Offload
 from gwsmtp.net.tlsmaterial import TlsMaterial
+from gwsmtp.process.bell import Bell
 from gwsmtp.process.child import Child
+from gwsmtp.process.context import QUEUE_DIRECTORY
 from gwsmtp.process.counters import Counters
 from gwsmtp.process.hosted import hosted_domains
+from gwsmtp.process.shares import worker_share
 from gwsmtp.protocol.extensions import Offer, StartTls
 from gwsmtp.scan.pool import ScanPool
 from gwsmtp.session.pace import PaceLimits
 from gwsmtp.session.services import InboundTimeouts, Services, SessionLimits
 from gwsmtp.session.tls import TlsService
 from gwsmtp.spool.draft import DraftBudget
+from gwsmtp.spool.files import Spool
+from gwsmtp.spool.hold import Hold
 
 log = logging.getLogger(__name__)
 
@@ -47,21 +54,20 @@ CALLOUTS_PER_HOST = 2
 def build_services(config: Config, child: Child, scanner: ScanPool) -> Services:
     """Everything a session of this worker is given."""
     clock = child.clock
-    host_domain = config.protocol.host_domain or own_name(socket.getfqdn())
+    host_domain = our_name(config)
+    spool, hold = build_spool(config.paths)
     material = child.context.tls
     offer = _offer(config, _starttls(config, material))
     disk = Offload("disk", 20, 2000)
-    dialer = Dialer(Offload("names", 8, 1000), clock, _source_address(config))
-    forwarded = config.protocol.forwarded_helo_domain
-    forwards_helo = forwarded == CLIENT_NAME
-    helo_name = host_domain if forwards_helo else forwarded or host_domain
+    dialer = build_dialer(config, clock)
+    helo_name, forwards_helo = helo_names(config)
     timeouts = outbound_timeouts(config)
     hops = HopPool(
         dialer,
         clock,
         helo_name,
         timeouts,
-        limit=max(1, config.delivery.max_connections // config.workers.number),
+        limit=worker_share(config.delivery.max_connections, config.workers.number),
     )
     callouts = HopPool(
         dialer,
@@ -100,6 +106,9 @@ def build_services(config: Config, child: Child, scanner: ScanPool) -> Services:
         audit=Audit(EventLog(child.log_writer, child.context.label, clock), Counters(child.slot)),
         clock=clock,
         ids=SessionIds(random.Random(os.urandom(32))),
+        spool=spool,
+        hold=hold,
+        wake_queue=Bell(config.paths.run, config.interface.name).ring,
         tls=_tls(config, host_domain, material),
     )
 
@@ -117,6 +126,29 @@ def build_scanner(config: Config, child: Child, engine_address: str) -> ScanPool
         child.clock,
         {str(engine.address): engine.priority for engine in engines},
     )
+
+
+def build_spool(paths: PathsGroup) -> tuple[Spool, Hold]:
+    """The queue's directory and the hold, which gives to it."""
+    spool = Spool(paths.spool / QUEUE_DIRECTORY)
+    return spool, Hold(paths.hold, spool)
+
+
+def build_dialer(config: Config, clock: Clock) -> Dialer:
+    """Outgoing connections of one process; row 10."""
+    return Dialer(Offload("names", 8, 1000), clock, str(config.server.source_bind_address or ""))
+
+
+def our_name(config: Config) -> str:
+    """What this gateway is called in replies, headers and greetings."""
+    return config.protocol.host_domain or own_name(socket.getfqdn())
+
+
+def helo_names(config: Config) -> tuple[str, bool]:
+    """Row 51: the name next hops are greeted with, and whether clients' names go in its place."""
+    forwarded = config.protocol.forwarded_helo_domain
+    forwards = forwarded == CLIENT_NAME
+    return (our_name(config) if forwards else forwarded or our_name(config)), forwards
 
 
 def own_name(machine: str) -> str:
@@ -192,7 +224,3 @@ def outbound_timeouts(config: Config) -> HopTimeouts:
         data_s=protocol.server_data_timeout,
         final_s=max(float(protocol.server_data_timeout), FINAL_REPLY_S),
     )
-
-
-def _source_address(config: Config) -> str:
-    return str(config.server.source_bind_address or "")

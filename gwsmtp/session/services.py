@@ -4,6 +4,7 @@ No session looks up a configuration key: constants are ready replies, seconds an
 composition root that fills this is ``process.services``.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -22,6 +23,8 @@ from gwsmtp.scan.outcome import ScanOutcome, ScanRequest
 from gwsmtp.session.pace import PaceLimits
 from gwsmtp.session.tls import TlsService
 from gwsmtp.spool.draft import DraftBudget
+from gwsmtp.spool.files import Spool
+from gwsmtp.spool.hold import Hold
 
 ScanFailureAction = Literal["delay", "allow", "reject"]
 
@@ -77,6 +80,7 @@ class Services:
         "forwards_helo",
         "greeting",
         "helo",
+        "hold",
         "host_domain",
         "ids",
         "inline_patience_s",
@@ -88,9 +92,11 @@ class Services:
         "router",
         "scan_failure_action",
         "scanner",
+        "spool",
         "timeouts",
         "tls",
         "verifier",
+        "wake_queue",
     )
 
     def __init__(
@@ -120,6 +126,9 @@ class Services:
         audit: Audit,
         clock: Clock,
         ids: SessionIds,
+        spool: Spool,
+        hold: Hold,
+        wake_queue: Callable[[str], None],
         tls: TlsService | None = None,
     ) -> None:
         self.interface = interface
@@ -137,6 +146,9 @@ class Services:
         self.inline_patience_s = inline_patience_s
         self.directory = directory
         self.router = router
+        self.spool = spool
+        self.hold = hold
+        self.wake_queue = wake_queue
         self.verifier = verifier
         self.scanner = scanner
         self.delivery = delivery

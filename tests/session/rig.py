@@ -32,6 +32,8 @@ from gwsmtp.session.services import (
 from gwsmtp.session.session import Session
 from gwsmtp.session.tls import TlsService
 from gwsmtp.spool.draft import DraftBudget
+from gwsmtp.spool.files import Spool
+from gwsmtp.spool.hold import Hold
 from tests.delivery.hops import pool
 
 PATIENT = InboundTimeouts(10, 10, 10, 10)
@@ -110,6 +112,7 @@ class Rig:
         self.implicit_tls = False
         self.forwards_helo = False
         self.spool = folder
+        self.rung: list[str] = []
         self.messages: list[MessageEnded] = []
         self.ended: list[SessionEnded] = []
         self.sessions: list[Session] = []
@@ -187,6 +190,9 @@ class Rig:
             audit=Audit(self.note),
             clock=clock,
             ids=SessionIds(random.Random(1)),
+            spool=Spool(self.folder / "queue"),
+            hold=Hold(self.folder / "hold", Spool(self.folder / "queue")),
+            wake_queue=self.rung.append,
             tls=self.tls,
         )
 
