@@ -88,9 +88,11 @@ class Letter:
 
 
 class Result:
-    """``refused`` holds the replies of recipients that were refused for good, by address."""
+    """``refused`` holds the replies of recipients that were refused for good, by address,
+    ``deferred`` those of recipients that were refused for now.
+    """
 
-    __slots__ = ("cause", "hop", "outcome", "refused", "reply")
+    __slots__ = ("cause", "deferred", "hop", "outcome", "refused", "reply")
 
     def __init__(self, outcome: Outcome, reply: Reply, hop: str, cause: str = "") -> None:
         self.outcome = outcome
@@ -98,6 +100,7 @@ class Result:
         self.hop = hop
         self.cause = cause
         self.refused: dict[str, HopReply] = {}
+        self.deferred: dict[str, HopReply] = {}
 
 
 class InlineDelivery:
@@ -168,6 +171,7 @@ class _Attempt:
 
     __slots__ = (
         "_connection",
+        "_deferred",
         "_delivery",
         "_give_up_at",
         "_is_client_gone",
@@ -192,6 +196,7 @@ class _Attempt:
         self._give_up_at = give_up_at
         self._is_client_gone = is_client_gone
         self._refused: dict[str, HopReply] = {}
+        self._deferred: dict[str, HopReply] = {}
         # Set between 354 and the final reply: what ends there ends without a dot.
         self._must_drop = False
         self.was_pooled = not connection.is_fresh
@@ -216,6 +221,7 @@ class _Attempt:
             # Whatever stands open on the host is undone by the RSET of the next use.
             pool.release(connection)
         result.refused = self._refused
+        result.deferred = self._deferred
         return result
 
     def _result(self, outcome: Outcome, reply: Reply, cause: str = "") -> Result:
@@ -300,6 +306,8 @@ class _Attempt:
         for address, reply in zip(self._letter.recipients, recipients, strict=True):
             if reply.is_permanent:
                 self._refused[address] = reply
+            elif not reply.is_positive:
+                self._deferred[address] = reply
         if all(reply.is_positive for reply in recipients):
             return None
         if len(self._refused) == len(recipients):

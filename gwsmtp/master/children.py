@@ -44,12 +44,14 @@ ENTRIES: Mapping[Role, str] = MappingProxyType(
         Role.WORKER: "gwsmtp.process.worker:main",
         Role.ENGINE: "gwsmtp.process.engine:main",
         Role.TRIAL: "gwsmtp.process.trial:main",
+        Role.QUEUE: "gwsmtp.process.queue:main",
     }
 )
 _BOOT = "gwsmtp.process.boot"
 
 STOP_ORDER: tuple[tuple[Role, ...], ...] = (
-    (Role.WORKER, Role.QUEUE, Role.TRACKER, Role.METRICS),
+    (Role.WORKER,),
+    (Role.QUEUE, Role.TRACKER, Role.METRICS),
     (Role.ENGINE,),
     (Role.TRIAL,),
 )

@@ -1,9 +1,9 @@
 """The directories of ``paths``, made before anything is put into them.
 
 What exists is left as it is: modes and owners are then the administrator's or the package's. What
-is missing is made so that children can work and cannot harm the master: as root, ``spool`` and
-``tmp`` belong to workers.user; ``run`` and ``log`` stay root's, as who may replace a pidfile or a
-log decides whom root signals and what root writes.
+is missing is made so that children can work and cannot harm the master: as root, ``spool``,
+``hold`` and ``tmp`` belong to workers.user; ``run`` and ``log`` stay root's, as who may replace a
+pidfile or a log decides whom root signals and what root writes.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gwsmtp.base.errors import HaltMaster
 from gwsmtp.base.exitcodes import ExitCode
-from gwsmtp.process.context import PathSettings
+from gwsmtp.process.context import QUEUE_DIRECTORY, PathSettings
 from gwsmtp.process.privileges import Account
 
 
@@ -20,7 +20,7 @@ def make_directories(paths: PathSettings, account: Account | None) -> None:
     make_directory(paths.base, None, 0o755)
     for path in (paths.run, paths.log):
         make_directory(path, account, 0o750, owned=False)
-    for path in (paths.spool, paths.tmp):
+    for path in (paths.spool, paths.spool / QUEUE_DIRECTORY, paths.hold, paths.tmp):
         make_directory(path, account, 0o700)
 
 

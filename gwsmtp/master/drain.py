@@ -1,13 +1,14 @@
 """The end of a gateway: who is told to end when, and who is killed in the end.
 
-A drain goes through ``children.STOP_ORDER``: workers may finish with the engine still there, so
-TERM goes to one phase after the other has ended. A stop is INT for all. Each has a deadline, after
-which whoever is left gets SIGKILL. Driven by the master's loop; nothing blocks.
+A drain goes through ``children.STOP_ORDER``: workers may finish with the queue and the engine still
+there, so TERM goes to one phase after the other has ended. A stop is INT for all. Each has a
+deadline, after which whoever is left gets SIGKILL. Driven by the master's loop; nothing blocks.
 """
 
 import logging
 import signal
 
+from gwsmtp.limits.slots import Role
 from gwsmtp.master.children import STOP_ORDER, Children, send_signal
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ class Drain:
     def __init__(self) -> None:
         self._phase = -1  # index into STOP_ORDER
         self._deadline_ms = 0
-        self._first_phase_ms = 0
+        self._drain_ms = 0
         self.is_stopping = False
 
     @property
@@ -31,8 +32,8 @@ class Drain:
         return self._phase >= 0 or self.is_stopping
 
     def begin(self, children: Children, now_ms: int, drain_ms: int) -> None:
-        """Everybody may finish; workers have ``drain_ms`` for it."""
-        self._first_phase_ms = drain_ms
+        """Everybody may finish; who talks to others has ``drain_ms`` for it."""
+        self._drain_ms = drain_ms
         self._enter(0, children, now_ms)
 
     def stop(self, children: Children, now_ms: int) -> None:
@@ -59,7 +60,9 @@ class Drain:
 
     def _enter(self, phase: int, children: Children, now_ms: int) -> None:
         self._phase = phase
-        self._deadline_ms = now_ms + _DRAIN_GRACE_MS + (self._first_phase_ms if phase == 0 else 0)
+        self._deadline_ms = now_ms + _DRAIN_GRACE_MS
+        if Role.WORKER in STOP_ORDER[phase] or Role.QUEUE in STOP_ORDER[phase]:
+            self._deadline_ms += self._drain_ms
         for child in children.of(STOP_ORDER[phase]):
             if not child.is_dismissed:  # it drains already, and a second TERM would stop it
                 child.is_dismissed = True

@@ -61,6 +61,7 @@ class Heritage:
     account: Account | None
     entries: Mapping[Role, str]
     tls: TlsContexts
+    bell: socket.socket
 
 
 @dataclass(slots=True, eq=False)
@@ -86,16 +87,23 @@ class Generation:
     tls: TlsMaterial | None
     began_ms: int
     seats: list[Seat] = field(default_factory=list)
+    """Those of workers."""
+    queue: list[Seat] = field(default_factory=list)
 
     @property
     def needed(self) -> list[Seat]:
         """The seats that must be taken before it serves."""
-        return [*self.seats, self.engine.seat] if self.engine else self.seats
+        return [*self.leaving, self.engine.seat] if self.engine else self.leaving
 
     @property
     def own(self) -> list[Seat]:
         """The seats that it brought."""
-        return self.needed if self.is_new_engine else self.seats
+        return self.needed if self.is_new_engine else self.leaving
+
+    @property
+    def leaving(self) -> list[Seat]:
+        """The seats that go when another takes its place."""
+        return [*self.seats, *self.queue]
 
 
 class Generations:
@@ -148,6 +156,7 @@ class Generations:
             self._children.add_seat(engine.seat)
         for worker in range(config.workers.number):
             self._add_worker(born, worker)
+        self._add_queue(born)
         if is_first:
             self.current = born
             self._commit(born)
@@ -194,6 +203,15 @@ class Generations:
         seat = Seat(Role.WORKER, number, entry, generation.number, context)
         generation.seats.append(self._children.add_seat(seat))
 
+    def _add_queue(self, generation: Generation) -> None:
+        def context(seat: Seat, slot: int, control_fd: int) -> ChildContext:
+            bell = (self._heritage.bell,)
+            return self.context(generation.config, seat, slot, control_fd, bell)
+
+        entry = self._heritage.entries[Role.QUEUE]
+        seat = Seat(Role.QUEUE, 0, entry, generation.number, context)
+        generation.queue.append(self._children.add_seat(seat))
+
     def context(
         self,
         config: Settings,
@@ -231,7 +249,7 @@ class Generations:
 
     def has_room_for(self, config: Settings) -> bool:
         """Whether the table has slots for one more generation like ``config``'s."""
-        return count_free(self._table) >= config.workers.number + 1
+        return count_free(self._table) >= config.workers.number + 2
 
     # Life
 
@@ -240,7 +258,7 @@ class Generations:
         nothing to decide, "" when it alone accepts, else why it was given up.
         """
         for generation in list(self._leaving):
-            if self._children.are_empty(generation.seats):
+            if self._children.are_empty(generation.leaving):
                 self._leaving.remove(generation)
                 self._retire(generation)
                 log.info("event=generation_gone generation=%d", generation.number)
@@ -269,7 +287,7 @@ class Generations:
 
     def _await_relieved(self, old: Generation, now_ms: int) -> str | None:
         """Nobody is told that the new generation serves while an old worker may take his client."""
-        if not self._children.are_draining(old.seats) and now_ms - self._relieved_ms < _RELIEF_MS:
+        if not self._children.are_draining(old.leaving) and now_ms - self._relieved_ms < _RELIEF_MS:
             return None
         self._relieved = None
         return ""
@@ -279,7 +297,7 @@ class Generations:
         self._table.lead(self._heritage.owner, born.number)
         self._commit(born)
         if old is not None:
-            self._children.dismiss(old.seats)
+            self._children.dismiss(old.leaving)
             self._leaving.append(old)
             self._relieved, self._relieved_ms = old, now_ms
 
@@ -296,7 +314,7 @@ class Generations:
         self.pending = None
         self._abandon(born)
         # Those of its workers that were ready may have clients by now: they drain.
-        self._children.dismiss(born.seats)
+        self._children.dismiss(born.leaving)
         self._leaving.append(born)
         return reason
 
@@ -305,6 +323,7 @@ class Generations:
         # Seats know their generation: while it knows them nobody frees the configuration, as what
         # was frozen before a fork is never looked at by the collector again.
         generation.seats.clear()
+        generation.queue.clear()
         engine = generation.engine
         others = (self.current, self.pending, *self._leaving)
         if engine is None or any(other and other.engine is engine for other in others):

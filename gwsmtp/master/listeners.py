@@ -152,15 +152,7 @@ def bind_unix(path: Path, account: Account | None) -> socket.socket:
         )
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        path.unlink(missing_ok=True)
-        before = os.umask(0o777)  # nobody connects before owner and mode are right
-        try:
-            listener.bind(str(path))
-        finally:
-            os.umask(before)
-        if account is not None and os.geteuid() == 0:
-            os.chown(path, account.uid, account.gid)
-        path.chmod(0o660)
+        _bind_path(listener, path, account)
         listener.listen(_BACKLOG)
         listener.setblocking(False)
     except OSError as error:
@@ -170,6 +162,36 @@ def bind_unix(path: Path, account: Account | None) -> socket.socket:
             ExitCode.CANNOT_BIND, f"cannot listen on {path}: {reason.lower()}"
         ) from error
     return listener
+
+
+def bind_datagrams(path: Path, account: Account | None) -> socket.socket:
+    """A unix socket for datagrams that only ``account`` (and its group) may send to. It takes the
+    place of whatever is there: who still reads a dead master's socket hears no more.
+    """
+    bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        _bind_path(bell, path, account)
+        bell.setblocking(False)
+    except OSError as error:
+        bell.close()
+        reason = error.strerror or str(error)
+        raise HaltMaster(
+            ExitCode.CANNOT_BIND, f"cannot listen on {path}: {reason.lower()}"
+        ) from error
+    return bell
+
+
+def _bind_path(sock: socket.socket, path: Path, account: Account | None) -> None:
+    """Puts a unix socket in its place, for ``account`` and its group; raises OSError."""
+    path.unlink(missing_ok=True)
+    before = os.umask(0o777)  # nobody connects before owner and mode are right
+    try:
+        sock.bind(str(path))
+    finally:
+        os.umask(before)
+    if account is not None and os.geteuid() == 0:
+        os.chown(path, account.uid, account.gid)
+    path.chmod(0o660)
 
 
 def remove_stale(folder: Path, pattern: str) -> None:

@@ -44,6 +44,7 @@ from gwsmtp.master.readiness import Ready, announce
 from gwsmtp.master.reload import Reloading
 from gwsmtp.master.signals import SIGNALS, SignalQueue, is_on_terminal
 from gwsmtp.master.tlscontexts import TlsContexts
+from gwsmtp.process.bell import bell_path
 from gwsmtp.process.context import ChildContext, Settings
 from gwsmtp.process.control import Word
 from gwsmtp.process.privileges import Account, PrivilegeError, find_account
@@ -93,6 +94,7 @@ class Master:
         self._name = config.interface.name
         self._id = procid.own_id()
         self._table_path = config.paths.run / f"{self._name}.table"
+        self._bell_path = bell_path(config.paths.run, self._name)
         self._pidfile = PidFile(config.paths.run / f"{self._name}.pid")
         self._maildir = config.paths.base / "trial-maildir" if self._options.trial else None
         self._signals = SignalQueue()
@@ -146,6 +148,7 @@ class Master:
         burial = Burial(table, self._id, self._clock)
         burial.heal()
         children = Children(table, self._id, generation, burial)
+        bell = listeners.bind_datagrams(self._bell_path, account)
         heritage = Heritage(
             name=self._name,
             run=config.paths.run,
@@ -156,6 +159,7 @@ class Master:
             account=account,
             entries=self._options.entries,
             tls=self._tls,
+            bell=bell,
         )
         generations = Generations(children, table, heritage, generation)
         load = self._options.load
@@ -378,6 +382,7 @@ class Master:
                 os.close(fd)
         if self._duties is not None:
             self._duties.generations.close()
+            self._bell_path.unlink(missing_ok=True)
         if self._table is not None:
             self._table.close()
         self._pidfile.release()

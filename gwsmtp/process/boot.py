@@ -32,7 +32,7 @@ from gwsmtp.base.clock import SystemClock
 from gwsmtp.base.exitcodes import ExitCode
 from gwsmtp.limits.arena import Table, open_table
 from gwsmtp.limits.slots import Role, SlotWriter
-from gwsmtp.process.context import ChildContext
+from gwsmtp.process.context import QUEUE_DIRECTORY, ChildContext
 from gwsmtp.process.privileges import PrivilegeError, drop_privileges, find_account
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _drop_privileges(context: ChildContext) -> None:
         return
     drop_privileges(account)
     if context.role in (Role.WORKER, Role.QUEUE):
-        for path in (paths.spool, paths.tmp):
+        for path in (paths.spool, paths.spool / QUEUE_DIRECTORY, paths.hold, paths.tmp):
             if not os.access(path, os.W_OK | os.X_OK):
                 raise PrivilegeError(f"user {account.user!r} cannot write into {path}")
 

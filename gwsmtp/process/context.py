@@ -71,6 +71,8 @@ class PathSettings(Protocol):
     @property
     def spool(self) -> Path: ...
     @property
+    def hold(self) -> Path: ...
+    @property
     def run(self) -> Path: ...
     @property
     def log(self) -> Path: ...
@@ -115,18 +117,22 @@ class Settings(Protocol):
     def logging(self) -> LoggingSettings: ...
 
 
+QUEUE_DIRECTORY = "queue"
+"""Where below ``paths.spool`` the queue's items are."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChildContext:
     """One child's inheritance.
 
     ``listeners`` are what this child accepts on: the SMTP listeners of a worker, in the order of
-    the configuration, the one socket of an engine or of the trial hop. They are plain sockets of
-    the standard library, bound, listening and non-blocking. ``engine_address`` is ``unix:PATH`` of
-    the embedded engine, "" where there is none. ``ssl_listeners`` are a worker's for TLS from the
-    first byte; ``tls`` is what it speaks TLS with, None without a usable certificate. ``outlives``
-    names the roles that need this child: when the master is gone it drains only after they have
-    ended. ``control_fd`` is the child's end of ``process.control``; ``is_accepting`` is False for a
-    worker born while WINCH holds.
+    the configuration, the one socket of an engine or of the trial hop, the queue's bell. They are
+    plain sockets of the standard library, bound, listening (but the bell) and non-blocking.
+    ``engine_address`` is ``unix:PATH`` of the embedded engine, "" where there is none.
+    ``ssl_listeners`` are a worker's for TLS from the first byte; ``tls`` is what it speaks TLS
+    with, None without a usable certificate. ``outlives`` names the roles that need this child: when
+    the master is gone it drains only after they have ended. ``control_fd`` is the child's end of
+    ``process.control``; ``is_accepting`` is False for a worker born while WINCH holds.
     """
 
     role: Role

@@ -13,6 +13,8 @@ from gwsmtp.base import replies
 from gwsmtp.base.address import Mailbox
 from gwsmtp.base.endpoint import is_host_name
 from gwsmtp.base.ids import SessionIds
+from gwsmtp.base.seams import Clock
+from gwsmtp.config.paths import PathsGroup
 from gwsmtp.config.protocol import CLIENT_NAME
 from gwsmtp.config.root import Config
 from gwsmtp.delivery.attempt import InlineDelivery
@@ -24,15 +26,20 @@ from gwsmtp.directory.domains import Directory
 from gwsmtp.net.dial import Dialer
 from gwsmtp.net.offload import Offload
 from gwsmtp.net.tlsmaterial import TlsMaterial
+from gwsmtp.process.bell import Bell
 from gwsmtp.process.child import Child
+from gwsmtp.process.context import QUEUE_DIRECTORY
 from gwsmtp.process.defence import WorkerDefence
 from gwsmtp.process.hosted import hosted_domains
+from gwsmtp.process.shares import worker_share
 from gwsmtp.protocol.extensions import Offer, StartTls
 from gwsmtp.scan.pool import ScanPool
 from gwsmtp.session.pace import PaceLimits
 from gwsmtp.session.services import InboundTimeouts, Services, SessionLimits
 from gwsmtp.session.tls import TlsService
 from gwsmtp.spool.draft import DraftBudget
+from gwsmtp.spool.files import Spool
+from gwsmtp.spool.hold import Hold
 
 log = logging.getLogger(__name__)
 
@@ -47,19 +54,20 @@ def build_services(
 ) -> Services:
     """Everything a session of this worker is given."""
     clock = child.clock
-    host_domain = config.protocol.host_domain or own_name(socket.getfqdn())
+    host_domain = our_name(config)
+    spool, _ = build_spool(config.paths)
     material = child.context.tls
     offer = _offer(config, _starttls(config, material))
     disk = Offload("disk", 20, 2000)
-    dialer = Dialer(Offload("names", 8, 1000), clock, _source_address(config))
-    forwards_helo, helo_name = _helo_name(config, host_domain)
+    dialer = build_dialer(config, clock)
+    helo_name, forwards_helo = helo_names(config)
     timeouts = outbound_timeouts(config)
     hops = HopPool(
         dialer,
         clock,
         helo_name,
         timeouts,
-        limit=max(1, config.delivery.max_connections // config.workers.number),
+        limit=worker_share(config.delivery.max_connections, config.workers.number),
     )
     callouts = HopPool(
         dialer,
@@ -100,15 +108,10 @@ def build_services(
         ids=SessionIds(random.Random(os.urandom(32))),
         defence=guards.sessions(),
         hiding=config.exploit_detection.hiding_mode,
+        spool=spool,
+        wake_queue=Bell(config.paths.run, config.interface.name).ring,
         tls=_tls(config, host_domain, material),
     )
-
-
-def _helo_name(config: Config, host_domain: str) -> tuple[bool, str]:
-    """Row 51: whether the client's own name goes on, and ours where it does not."""
-    forwarded = config.protocol.forwarded_helo_domain
-    is_client = forwarded == CLIENT_NAME
-    return is_client, host_domain if is_client else forwarded or host_domain
 
 
 def build_scanner(config: Config, child: Child, engine_address: str) -> ScanPool:
@@ -124,6 +127,29 @@ def build_scanner(config: Config, child: Child, engine_address: str) -> ScanPool
         child.clock,
         {str(engine.address): engine.priority for engine in engines},
     )
+
+
+def build_spool(paths: PathsGroup) -> tuple[Spool, Hold]:
+    """The queue's directory and the hold, which gives to it."""
+    spool = Spool(paths.spool / QUEUE_DIRECTORY)
+    return spool, Hold(paths.hold, spool)
+
+
+def build_dialer(config: Config, clock: Clock) -> Dialer:
+    """Outgoing connections of one process; row 10."""
+    return Dialer(Offload("names", 8, 1000), clock, str(config.server.source_bind_address or ""))
+
+
+def our_name(config: Config) -> str:
+    """What this gateway is called in replies, headers and greetings."""
+    return config.protocol.host_domain or own_name(socket.getfqdn())
+
+
+def helo_names(config: Config) -> tuple[str, bool]:
+    """Row 51: the name next hops are greeted with, and whether clients' names go in its place."""
+    forwarded = config.protocol.forwarded_helo_domain
+    forwards = forwarded == CLIENT_NAME
+    return (our_name(config) if forwards else forwarded or our_name(config)), forwards
 
 
 def own_name(machine: str) -> str:
@@ -199,7 +225,3 @@ def outbound_timeouts(config: Config) -> HopTimeouts:
         data_s=protocol.server_data_timeout,
         final_s=max(float(protocol.server_data_timeout), FINAL_REPLY_S),
     )
-
-
-def _source_address(config: Config) -> str:
-    return str(config.server.source_bind_address or "")

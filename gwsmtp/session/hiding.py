@@ -20,11 +20,12 @@ from gwsmtp.base.reply import Reply
 from gwsmtp.delivery.recipients import RecipientVerifier
 from gwsmtp.directory.domains import HostedDomain
 from gwsmtp.session.defence import Defence
+from gwsmtp.spool.hold import HoldReason
 
 ANSWER_S: Final = 0.25
 JITTER_S: Final = 0.1
 FLOOR_S: Final = 0.3
-REASON: Final = "dictionary attack"
+REASON: Final = HoldReason.DICTIONARY_ATTACK
 
 
 class HiddenRecipients:

@@ -75,7 +75,7 @@ def test_good_mail_of_a_hidden_client_is_spooled_and_the_rest_is_marked(watched:
         ("nobody@example.test", RecipientState.REFUSED),
         ("also@example.test", RecipientState.PENDING),
     ]
-    assert envelope.reason == "dictionary attack"
+    assert envelope.reason == "dictionary-attack"
     assert watched.woken == [f"{envelope.session_id}-1"]
     assert (watched.messages[-1].outcome, watched.messages[-1].notes) == (
         "accepted",

@@ -42,7 +42,8 @@ class Gateway:
     def __init__(self, base: Path, *, entries: dict[str, str] | None = None, **values: Any) -> None:
         self.base = base
         self.values = values
-        names = {"WORKER": "worker", "ENGINE": "idle", "TRIAL": "idle"} | (entries or {})
+        names = {"WORKER": "worker", "ENGINE": "idle", "TRIAL": "idle", "QUEUE": "idle"}
+        names |= entries or {}
         self.entries = {role: f"tests.support.childentries:{name}" for role, name in names.items()}
         self.log_path = base / "test.log"
         self.listen: list[tuple[str, int]] = []

@@ -55,6 +55,10 @@ class Paths:
         return self.base / "spool"
 
     @property
+    def hold(self) -> Path:
+        return self.base / "hold"
+
+    @property
     def run(self) -> Path:
         return self.base / "run"
 
