@@ -107,11 +107,11 @@ def test_no_stretch_of_time_has_more_than_rate_and_burst(
         moments.append(now)
     let_in = admit(rate, moments, factor=factor)
     interval = rate.interval_us // factor
-    most = max(burst, 1) * factor
+    most = rate.full_us // interval
     for first in range(len(let_in)):
         for last in range(first, len(let_in)):
             lasted = let_in[last] - let_in[first]
-            assert last - first <= most + lasted // interval
+            assert last - first + 1 <= most + lasted // interval
     if moments:
         assert let_in[0] == moments[0]
 
