@@ -92,7 +92,7 @@ def test_a_row_is_found_again_and_empty_at_first(table: Table) -> None:
 
 
 def test_a_row_given_up_leaves_nothing_to_its_successor(rows: Rows) -> None:
-    fill(rows, WAYS, lambda tag: {name: 5 for name in ("SCORE", "BAD", "TAT_AUTH", "SKETCH")})
+    fill(rows, WAYS, lambda tag: dict.fromkeys(("SCORE", "BAD", "TAT_AUTH", "SKETCH"), 5))
     row = rows.peers.take(99, NOW)
     place = layout.client_row(row)
     assert sum(rows.words[place : place + layout.CLIENT_WORDS].tolist()) == 2 * NOW
