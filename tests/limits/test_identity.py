@@ -86,7 +86,8 @@ def test_places_spread_and_stay_within_the_table() -> None:
 
 def test_places_and_fingerprints_are_the_tables_own(tmp_path: Path) -> None:
     tags = range(1, 400)
-    places, prints = [], []
+    places: list[list[int]] = []
+    prints: list[list[int]] = []
     for secret in (bytes(16), bytes(15) + b"\1", bytes(15) + b"\1"):
         table = create_table(tmp_path / f"{len(places)}.table", now_ms=1, secret=secret)
         placement = Placement(table)

@@ -2,6 +2,7 @@
 of the living, to the last connection.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -51,7 +52,8 @@ class House:
         self.held = [self.door.enter(n % 2, who(n), NOW + n, is_exempt=n == 3) for n in range(4)]
 
     def recover(self) -> None:
-        recover(self.table, RangeLock(self.table, OUTSIDER, never_sleep), [self.victim], 0)
+        with RangeLock(self.table, OUTSIDER, never_sleep):
+            recover(self.table, [self.victim])
 
     def check(self) -> None:
         """Everything that counts is the survivor's, and every row the one it says it is."""
@@ -99,10 +101,17 @@ def house(tmp_path: Path) -> Iterator[House]:
     house.table.close()
 
 
-def kill_at_every_store(house: House, prepare: Callable[[Table, int], Prepared]) -> int:
+Prepare = Callable[[Table, int], Prepared]
+
+
+def _prepare(prepare: Prepare, stores: int, table: Table) -> Prepared:
+    return prepare(table, stores)
+
+
+def kill_at_every_store(house: House, prepare: Prepare) -> int:
     """``prepare(table, n)`` for each n; returns how many stores the whole operation has."""
     for stores in range(1, MOST_STORES):
-        is_dead = dies_in(house.path, stores, lambda table, n=stores: prepare(table, n))
+        is_dead = dies_in(house.path, stores, functools.partial(_prepare, prepare, stores))
         house.recover()
         house.check()
         if not is_dead:
@@ -157,8 +166,8 @@ def test_recovering(house: House) -> None:
         door = door_of(table, house.victim)
         for n in (1, 2, 70, 1):
             door.enter(n % 2, who(n), NOW)
-        lock = RangeLock(table, OUTSIDER, never_sleep)
-        return lambda: recover(table, lock, [house.victim], 0)
+        RangeLock(table, OUTSIDER, never_sleep).hold()
+        return lambda: recover(table, [house.victim])
 
     assert kill_at_every_store(house, prepare) >= 10
 

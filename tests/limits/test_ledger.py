@@ -14,7 +14,7 @@ from gwsmtp.limits.layout import CLIENT_COUNT, CONTROL, ROLLUP_COUNT, Client, Co
 from gwsmtp.limits.ledger import entries, pack, recover, unpack
 from gwsmtp.limits.peers import Peers
 from gwsmtp.limits.policy import Mode, Policy
-from gwsmtp.limits.rangelock import OUTSIDER, RangeLock
+from gwsmtp.limits.rangelock import RangeLock
 from gwsmtp.limits.slots import Role, claim_slot, free_slot
 from tests.support.tables import make_table, never_sleep
 
@@ -34,10 +34,6 @@ def worker(table: Table, number: int) -> tuple[int, Admission]:
     index = claim_slot(table, Role.WORKER, number, 1, (1, 1), 1)
     lock = RangeLock(table, index, never_sleep)
     return index, Admission(table, index, lock, Peers(table, Placement(table)), POLICY)
-
-
-def master_lock(table: Table) -> RangeLock:
-    return RangeLock(table, OUTSIDER, never_sleep)
 
 
 def row_counts(table: Table) -> tuple[int, int]:
@@ -64,7 +60,7 @@ def test_the_dead_are_taken_out_and_the_living_stay(table: Table) -> None:
         door.enter(n % 2, identify(f"192.0.2.{n}"), NOW)
         other.enter(0, identify(f"192.0.2.{n}"), NOW)
     assert live_connections(table) == (9, 3)
-    assert recover(table, master_lock(table), [dead], 0) == 6
+    assert recover(table, [dead]) == 6
     assert live_connections(table) == (6, 0)
     assert row_counts(table) == (6, 6)
     assert entries(table, dead) == []
@@ -73,7 +69,7 @@ def test_the_dead_are_taken_out_and_the_living_stay(table: Table) -> None:
         table.words[CONTROL + Control.RECOVERED_CONNECTIONS],
     )
     assert control == (1, 6)
-    assert recover(table, master_lock(table), [dead], 0) == 0
+    assert recover(table, [dead]) == 0
     assert live_connections(table) == (6, 0)
     assert row_counts(table) == (6, 6)
 
@@ -86,7 +82,7 @@ def test_wrong_counts_heal_with_the_next_recovery(table: Table) -> None:
     table.words[layout.client_row(verdict.row) + Client.LIVE] = 77
     table.words[layout.rollup_row(verdict.network_row) + Rollup.LIVE] = 0
     table.words[CONTROL + Control.LISTENER_LIVE] = 12
-    recover(table, master_lock(table), [dead], 0)
+    recover(table, [dead])
     assert live_connections(table) == (1, 0)
     assert row_counts(table) == (1, 1)
 
@@ -97,8 +93,9 @@ def test_a_free_slots_ledger_counts_for_nothing(table: Table) -> None:
     door.enter(0, identify("192.0.2.1"), NOW)
     other.enter(0, identify("192.0.2.2"), NOW)
     free_slot(table, index)
-    recover(table, master_lock(table), [dead], 0)
+    recover(table, [dead])
     assert live_connections(table) == (0, 0)
+    assert entries(table, index) == []
 
 
 def test_damaged_entries_are_taken_out_without_harm(table: Table) -> None:
@@ -108,7 +105,7 @@ def test_damaged_entries_are_taken_out_without_harm(table: Table) -> None:
     for offset, word in enumerate((2**64 - 1, 1 << 63, 1 << 63 | 0xFFFFF << 20, 5)):
         table.words[first + offset] = word
     before = bytes(table.words[layout.CLIENT_TAGS :])
-    recover(table, master_lock(table), [dead], 0)
+    recover(table, [dead])
     assert not any(table.words[first : first + layout.LEDGER_SIZE].tolist())
     assert bytes(table.words[layout.CLIENT_TAGS :]) == before
     assert live_connections(table) == (0, 0)

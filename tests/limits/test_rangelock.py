@@ -118,7 +118,12 @@ def test_who_waits_sleeps_a_millisecond_a_time_and_is_counted(table: Table) -> N
 def test_who_waits_tries_once_a_pause(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand connections may wait: their tries are what the processor is busy with."""
     tries: list[int] = []
-    monkeypatch.setattr(RangeLock, "try_hold", lambda self, count=20: bool(tries.append(count)))
+
+    def fail(self: RangeLock, count: int = 20) -> bool:
+        tries.append(count)
+        return False
+
+    monkeypatch.setattr(RangeLock, "try_hold", fail)
     with pytest.raises(TableError):
         RangeLock(table, 0, lambda seconds: None).hold(0.01)
     assert tries == [20] + [1] * 10
