@@ -35,6 +35,15 @@ def is_alive(pid: int, ticks: int) -> bool:
     return pid > 0 and ticks > 0 and start_ticks(pid) == ticks
 
 
+def is_stopped(pid: int) -> bool:
+    """True while a process is stopped by a signal or a tracer."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+    return stat[stat.rfind(b")") + 2 :][:1] in (b"T", b"t")
+
+
 def boot_id() -> bytes:
     """16 octets that change with every boot of the machine."""
     text = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")

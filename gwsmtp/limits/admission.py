@@ -164,8 +164,10 @@ class Admission:
         factor = 1
         if verdict.row >= 0:
             factor = self._judge_client(verdict, now_ms)
+        else:
+            verdict.stamp = self._judge_rate(verdict, 0, now_ms, 1, Reason.CONNECTION_RATE)
         verdict.network_row = self._peers.find_network(verdict.identity.network)
-        if verdict.network_row >= 0 and not verdict.refused:
+        if not verdict.refused:
             self._judge_network(verdict, now_ms, WIDER * factor)
 
     def _judge_client(self, verdict: Verdict, now_ms: int) -> int:
@@ -190,14 +192,16 @@ class Admission:
         return factor
 
     def _judge_network(self, verdict: Verdict, now_ms: int, factor: int) -> None:
-        policy, words = self._policy, self._words
-        place = layout.rollup_row(verdict.network_row)
-        live: int = words[place + Rollup.LIVE]
-        most = policy.concurrency[verdict.listener] * factor
-        if live >= most:
-            verdict.hit(policy, policy.concurrency_mode, Reason.NETWORK_CONCURRENCY, live, most)
+        policy, words, stamp = self._policy, self._words, 0
+        if verdict.network_row >= 0:
+            place = layout.rollup_row(verdict.network_row)
+            stamp = words[place + Rollup.TAT_CONNECTIONS]
+            live: int = words[place + Rollup.LIVE]
+            most = policy.concurrency[verdict.listener] * factor
+            if live >= most:
+                verdict.hit(policy, policy.concurrency_mode, Reason.NETWORK_CONCURRENCY, live, most)
         verdict.network_stamp = self._judge_rate(
-            verdict, words[place + Rollup.TAT_CONNECTIONS], now_ms, factor, Reason.NETWORK_RATE
+            verdict, stamp, now_ms, factor, Reason.NETWORK_RATE
         )
 
     def _judge_rate(
@@ -211,7 +215,7 @@ class Admission:
         after = rate.rate.next_stamp(stamp, now_ms * 1000, 1, factor)
         if after >= 0:
             return after
-        used = rate.rate.used(stamp, now_ms * 1000)
+        used = rate.rate.used(stamp, now_ms * 1000, factor)
         verdict.hit(policy, rate.mode, reason, used, rate.rate.burst * factor, 60)
         return stamp
 

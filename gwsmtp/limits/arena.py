@@ -33,9 +33,11 @@ from gwsmtp.limits.layout import (
     WORD,
     Control,
     Header,
+    words_of,
 )
 
 _MODE = 0o660
+_HEADER_SIZE = WORD * len(words_of(Header))
 _KEPT_BAD_FILES = 3
 
 
@@ -146,8 +148,8 @@ def _check(path: Path, fd: int, boot_id: bytes) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise TableError(f"{path}: not a regular file")
     with _file_errors(path, "cannot be read"):
-        head = os.pread(fd, WORD * len(Header), 0)
-    if len(head) < WORD * len(Header):
+        head = os.pread(fd, _HEADER_SIZE, 0)
+    if len(head) < _HEADER_SIZE:
         raise TableError(f"{path}: damaged: only {status.st_size} octets")
     words = memoryview(head).cast("Q")
     if words[Header.MAGIC] != MAGIC:

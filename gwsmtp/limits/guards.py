@@ -116,7 +116,7 @@ class Guard:
         refuses = rate.mode is Mode.ENFORCE and self.policy.is_acting
         if rate.mode is Mode.ENFORCE:
             self._note_hit(place, now_ms)
-        used = rate.rate.used(stamp, now_ms * 1000)
+        used = rate.rate.used(stamp, now_ms * 1000, factor)
         return Charge(reason, used, rate.rate.burst * factor, refuses=refuses)
 
     def _note_hit(self, place: int, now_ms: int) -> None:

@@ -48,15 +48,17 @@ def identify(ip: str) -> Identity:
     return Identity(prefix or _V6_ZERO, prefix & _MASK_48 or _V6_NETWORK_ZERO)
 
 
-def describe(tag: int) -> str:
-    """A tag in text: ``192.0.2.7``, ``192.0.2.0/24``, ``2001:db8:1:2::/64``."""
+def describe(tag: int, *, is_network: bool = False) -> str:
+    """A tag in text: ``192.0.2.7``, ``192.0.2.0/24``, ``2001:db8:1:2::/64``. Only IPv6 needs to be
+    told which of the two tags it is, for ``2001:db8:1::/48``.
+    """
     kind, low = tag >> 32 << 32, tag & 0xFFFFFFFF
     if kind == _V4:
         return str(ipaddress.IPv4Address(low))
     if kind == _V4_NETWORK:
         return f"{ipaddress.IPv4Address(low)}/24"
     prefix = 0 if kind in (_V6_ZERO, _V6_NETWORK_ZERO) else tag
-    return f"{ipaddress.IPv6Address(prefix << _HOST_BITS_V6)}/64"
+    return f"{ipaddress.IPv6Address(prefix << _HOST_BITS_V6)}/{48 if is_network else 64}"
 
 
 class Placement:

@@ -6,7 +6,7 @@ One word an entry, so that a kill leaves it whole or not there::
 
 ``recover`` is for the dead: whatever a dead slot's ledger names is recomputed from the ledgers of
 all others, then the ledger is emptied. Interrupted anywhere, it can be done again. Called by
-masters, with the lock to be had.
+masters that hold the lock.
 """
 
 from collections import Counter
@@ -27,8 +27,7 @@ from gwsmtp.limits.layout import (
     Head,
     Rollup,
 )
-from gwsmtp.limits.rangelock import RangeLock
-from gwsmtp.limits.slots import SlotState
+from gwsmtp.limits.slots import SlotState, find_free
 
 _TAKEN: Final = 1 << 63
 _LISTENER_SHIFT: Final = 40
@@ -54,24 +53,31 @@ def entries(table: Table, index: int) -> list[tuple[int, int, int]]:
     return [unpack(word) for word in words if word & _TAKEN]
 
 
-def recover(table: Table, lock: RangeLock, dead: Collection[int], patience_s: float) -> int:
-    """Takes the connections of dead slots out of all counts; returns how many there were.
-
-    Blocks while others keep the lock, for ``patience_s`` seconds at most, then raises TableError.
+def recover(table: Table, dead: Collection[int]) -> int:
+    """Takes the connections of dead slots out of all counts; returns how many there were. So it
+    does with whatever stands in ledgers of free slots: who is forked into one meanwhile writes
+    nothing before the lock is free. Wants the lock; some ms.
     """
-    lock.hold(patience_s)
-    try:
-        lost = [entry for index in dead for entry in entries(table, index)]
-        _recompute(table, dead, lost)
-        for index in dead:
-            first = layout.ledger(index)
-            table.words[first : first + LEDGER_SIZE] = layout.BLANK_LEDGER
-        if lost:
-            table.words[CONTROL + Control.RECOVERIES] += 1
-            table.words[CONTROL + Control.RECOVERED_CONNECTIONS] += len(lost)
-        return len(lost)
-    finally:
-        lock.release()
+    gone = {*dead, *_forgotten(table)}
+    lost = [entry for index in gone for entry in entries(table, index)]
+    _recompute(table, gone, lost)
+    for index in gone:
+        first = layout.ledger(index)
+        table.words[first : first + LEDGER_SIZE] = layout.BLANK_LEDGER
+    if lost:
+        table.words[CONTROL + Control.RECOVERIES] += 1
+        table.words[CONTROL + Control.RECOVERED_CONNECTIONS] += len(lost)
+    return len(lost)
+
+
+def _forgotten(table: Table) -> list[int]:
+    """Free slots whose ledgers are not empty."""
+    words, blank = table.words, bytes(layout.BLANK_LEDGER)
+    return [
+        index
+        for index in find_free(table)
+        if bytes(words[layout.ledger(index) : layout.ledger(index) + LEDGER_SIZE]) != blank
+    ]
 
 
 def _recompute(table: Table, dead: Collection[int], lost: list[tuple[int, int, int]]) -> None:

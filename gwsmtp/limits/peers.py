@@ -29,6 +29,8 @@ _MOST_PENALISED = 6
 FORGET_MS = 3_600_000
 """A row without penalty or pass says nothing after this long."""
 FORGET_STRIKES_MS = 86_400_000
+_LONGEST_MS = 60 * 86_400_000
+"""What would last longer than any penalty or pass was written under another clock."""
 
 
 class Peers:
@@ -96,7 +98,7 @@ class Peers:
         for row in range(bucket, bucket + WAYS):
             place = layout.client_row(row)
             client = words[place : place + CLIENT_WORDS].tolist()
-            is_penalised = client[Client.PENALTY_UNTIL] > now_ms
+            is_penalised = _is_ahead(client[Client.PENALTY_UNTIL], now_ms)
             count += is_penalised
             if client[Client.LIVE]:
                 continue
@@ -134,11 +136,17 @@ class Peers:
 
 def _worth(client: list[int], now_ms: int) -> int:
     """What a row remembers: 0 nothing any more, 1 little, 2 a pass, 3 a score or worse."""
-    is_recent = now_ms - client[Client.LAST_SEEN] < FORGET_MS
-    has_struck = client[Client.STRIKES] and now_ms - client[Client.STRIKE_MS] < FORGET_STRIKES_MS
+    is_recent = abs(now_ms - client[Client.LAST_SEEN]) < FORGET_MS
+    struck_ms = abs(now_ms - client[Client.STRIKE_MS])
+    has_struck = client[Client.STRIKES] and struck_ms < FORGET_STRIKES_MS
     has_erred = client[Client.SCORE] or client[Client.BAD]
-    if client[Client.PENALTY_UNTIL] > now_ms or has_struck or (has_erred and is_recent):
+    is_penalised = _is_ahead(client[Client.PENALTY_UNTIL], now_ms)
+    if is_penalised or has_struck or (has_erred and is_recent):
         return 3
-    if client[Client.PASS_UNTIL] > now_ms:
+    if _is_ahead(client[Client.PASS_UNTIL], now_ms):
         return 2
     return int(is_recent)
+
+
+def _is_ahead(until_ms: int, now_ms: int) -> bool:
+    return now_ms < until_ms <= now_ms + _LONGEST_MS

@@ -10,7 +10,7 @@ and then sleeps a millisecond a time by the ``sleep`` it was given: a worker's g
 heartbeats go on whoever holds the lock, be it stopped.
 
 Limits: not fair; who waits longest may wait longer. A stopped holder stops admissions until the
-master ends it, which it does first with the holder's name in hand (``holder``).
+master ends it (``keeper``).
 """
 
 import errno
@@ -30,6 +30,7 @@ OUTSIDER: Final = SLOT_COUNT
 """What a master or a tool holds the lock as: no slot of its own."""
 
 _TRIES: Final = 20
+_HOLDER: Final = CONTROL + Control.LOCK_HOLDER
 _PAUSE_S: Final = 0.001
 _SETLK: Final = fcntl.F_OFD_SETLK
 _BUSY: Final = frozenset({errno.EAGAIN, errno.EACCES})
@@ -50,9 +51,9 @@ class RangeLock:
         self._sleep = sleep
         self.waits = 0
 
-    def try_hold(self) -> bool:
+    def try_hold(self, tries: int = _TRIES) -> bool:
         """Takes the lock unless another process keeps it; never sleeps."""
-        for _ in range(_TRIES):
+        for _ in range(tries):
             try:
                 fcntl.fcntl(self._fd, _SETLK, _LOCK)
             except OSError as error:
@@ -60,7 +61,7 @@ class RangeLock:
                     reason = f"the table's lock is not to be had: {error.strerror}"
                     raise TableError(reason) from error
             else:
-                self._words[CONTROL + Control.LOCK_HOLDER] = self._name
+                self._words[_HOLDER] = self._name
                 return True
         return False
 
@@ -69,17 +70,20 @@ class RangeLock:
 
         Raises TableError when others have it for ``patience_s`` seconds of sleeping.
         """
+        if self.try_hold():
+            return
+        self.waits += 1
         slept = 0.0
-        while not self.try_hold():
-            if slept >= patience_s:
-                raise TableError(f"the table's lock was held for {slept:.1f} s by another")
-            self.waits += slept == 0.0
+        while slept < patience_s:
             self._sleep(_PAUSE_S)
             slept += _PAUSE_S
+            if self.try_hold(1):  # a thousand greenlets may wait: twenty tries each burn the CPU
+                return
+        raise TableError(f"the table's lock was held for {slept:.3f} s by another")
 
     def release(self) -> None:
         """Lets go."""
-        self._words[CONTROL + Control.LOCK_HOLDER] = 0
+        self._words[_HOLDER] = 0
         fcntl.fcntl(self._fd, _SETLK, _UNLOCK)
 
     def __enter__(self) -> None:
@@ -90,8 +94,8 @@ class RangeLock:
 
 
 def holder(table: Table) -> int | None:
-    """Index of the slot whose child holds the lock now, or held it when it died; None: nobody, or
-    an outsider.
+    """Index of the slot whose child says that it holds the lock, or held it when it died; None:
+    nobody, an outsider, or one that has not said so yet.
     """
-    name: int = table.words[CONTROL + Control.LOCK_HOLDER]
+    name: int = table.words[_HOLDER]
     return name - 1 if 0 < name <= SLOT_COUNT else None

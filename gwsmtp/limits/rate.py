@@ -15,30 +15,30 @@ _SECOND_US: Final = 1_000_000
 class Rate:
     """``limit`` events in ``per_s`` seconds on average, at most ``burst`` at once (at least one).
 
-    Built once, then only read.
+    Built once, then only read. ``full_us`` is how far ahead of now a stamp is whose burst is used.
     """
 
-    __slots__ = ("burst", "interval_us", "tolerance_us")
+    __slots__ = ("burst", "full_us", "interval_us")
 
     def __init__(self, limit: int, burst: int, per_s: int = 60) -> None:
         self.burst = max(burst, 1)
         self.interval_us = max(per_s * _SECOND_US // limit, 1)
-        self.tolerance_us = (self.burst - 1) * self.interval_us
+        self.full_us = self.burst * self.interval_us
 
     def next_stamp(self, stamp: int, now_us: int, times: int = 1, factor: int = 1) -> int:
         """The stamp after ``times`` events now, or -1 when they exceed the rate.
 
         ``factor`` times the rate and the burst are allowed. A stamp further ahead than this rate
-        can put one is from another clock or another rate, and counts as fully used, no more.
+        can put one is from another clock or another rate: these events are within the rate, and the
+        stamp is that of a burst fully used, so that it shuts nobody out for ever.
         """
-        interval = self.interval_us // factor or 1
-        ahead = max(stamp - now_us, 0)
-        most = self.tolerance_us + interval
-        ahead = min(ahead, most) + (times - 1) * interval
-        if ahead > self.tolerance_us:
-            return -1
-        return now_us + ahead + interval
+        events_us = times * (self.interval_us // factor or 1)
+        ahead = stamp - now_us
+        if ahead > self.full_us:
+            ahead = self.full_us - events_us
+        ahead = max(ahead, 0) + events_us
+        return now_us + ahead if ahead <= self.full_us else -1
 
-    def used(self, stamp: int, now_us: int) -> int:
+    def used(self, stamp: int, now_us: int, factor: int = 1) -> int:
         """How many events of the burst are taken at ``now_us``, rounded up."""
-        return -(-max(stamp - now_us, 0) // self.interval_us)
+        return -(-max(stamp - now_us, 0) // (self.interval_us // factor or 1))

@@ -22,10 +22,10 @@ import signal
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import NoReturn
 
+from gwsmtp.base import procid
 from gwsmtp.base.errors import HaltMaster, TableError
 from gwsmtp.base.exitcodes import ExitCode
 from gwsmtp.base.logs import quoted
@@ -231,7 +231,7 @@ class Children:
         if now_ms - self._watched_ms > _MASTER_PAUSE_MS:
             self._forgiven_ms = now_ms  # we stood still ourselves, or this is the first look
         self._watched_ms = now_ms
-        self._free_lock()
+        self._burial.free_lock()
         for child in self.living.values():
             if child.aborted_ms:
                 if now_ms - child.aborted_ms > _ABORT_GRACE_MS:
@@ -239,7 +239,7 @@ class Children:
                 return
         hanging = [child for child in self.living.values() if self._hangs(child, now_ms, hang_ms)]
         if hanging:
-            stopped = [child for child in hanging if _is_stopped(child.pid)]
+            stopped = [child for child in hanging if procid.is_stopped(child.pid)]
             child = (stopped or hanging)[0]
             child.aborted_ms = now_ms
             log.error(
@@ -249,15 +249,6 @@ class Children:
                 bool(stopped),
             )
             send_signal(child.pid, signal.SIGKILL if stopped else signal.SIGABRT)
-
-    def _free_lock(self) -> None:
-        """Ends the child that keeps the table's lock: everybody waits for it."""
-        index = self._burial.stuck_holder()
-        for child in self.living.values():
-            if child.slot == index:
-                label, stopped = _label(child.seat), _is_stopped(child.pid)
-                log.error("event=lock_kept child=%s pid=%d stopped=%s", label, child.pid, stopped)
-                send_signal(child.pid, signal.SIGKILL)
 
     def _hangs(self, child: Living, now_ms: int, hang_ms: int) -> bool:
         view = read_slot(self._table, child.slot)
@@ -369,14 +360,6 @@ def _become(context: ChildContext, entry: str) -> NoReturn:
         log.exception("event=boot_failed")
     finally:
         os._exit(ExitCode.BOOT_FAILED)
-
-
-def _is_stopped(pid: int) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return False
-    return stat[stat.rfind(b")") + 2 :][:1] in (b"T", b"t")
 
 
 def _label(seat: Seat) -> str:

@@ -14,7 +14,7 @@ def test_slots_stand_on_pages_of_their_own_for_ever() -> None:
 
 
 def test_words_of_header_and_head_are_frozen() -> None:
-    assert [(word.name, word.value) for word in layout.Header] == [
+    assert list(layout.words_of(layout.Header).items()) == [
         ("MAGIC", 0),
         ("LAYOUT_VERSION", 1),
         ("LAYOUT_HASH", 2),
@@ -26,7 +26,7 @@ def test_words_of_header_and_head_are_frozen() -> None:
         ("LEADER_TICKS", 8),
         ("CREATED_MS", 9),
     ]
-    assert [word.name for word in sorted(layout.Head)] == [
+    assert list(layout.words_of(layout.Head)) == [
         "STATE",
         "PID",
         "TICKS",
@@ -39,7 +39,7 @@ def test_words_of_header_and_head_are_frozen() -> None:
         "READY_MS",
         "HEARTBEAT_MS",
     ]
-    assert max(layout.Head) < layout.HEAD_WORDS
+    assert max(layout.words_of(layout.Head).values()) < layout.HEAD_WORDS
 
 
 def test_numbers_that_stand_in_the_table_only_grow_at_the_end() -> None:
