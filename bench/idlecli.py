@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 import psutil
@@ -165,7 +166,7 @@ def print_report(runs: list[Run], console: Console) -> None:
     console.print("1 KiB is 1,024 octets; the kernel's memory is not counted.", highlight=False)
 
 
-def document(runs: list[Run]) -> dict[str, object]:
+def document(runs: list[Run]) -> dict[str, Any]:
     """The JSON file."""
     settings = {"kernel": platform.release(), "python": platform.python_version()}
     figures = [
