@@ -183,15 +183,17 @@ def gateway_starter(name: str, checkout: Path) -> Starter:
     return start
 
 
-def gateway_configuration(next_hop: Address, base: Path) -> str:
+def gateway_configuration(
+    next_hop: Address, base: Path, connections: int = 1024, timeouts: str = "manual"
+) -> str:
     """All defaults on; the client is not exempt from them, so its limits are raised instead.
 
-    A client may hold a tenth of max_inbound_connections: 1,024 leaves room for the load.
+    A client may hold a tenth of ``connections``: 1,024 leaves room for 20 sessions and more.
     """
     return f"""\
 interface: {{name: bench}}
-server: {{listen: ["127.0.0.1:0"], max_inbound_connections: 1024}}
-protocol: {{host_domain: gw.example.test}}
+server: {{listen: ["127.0.0.1:0"], max_inbound_connections: {connections}}}
+protocol: {{host_domain: gw.example.test, timeout_profile: {timeouts}}}
 relay_protection: {{allowed_sources: []}}
 organizations:
   - name: root

@@ -70,13 +70,22 @@ def make_certificate(folder: Path, key: str) -> tuple[Path, Path]:
     return certificate, private
 
 
-def start_gateway(folder: Path, sink: Sink, certificate: Path, key: Path) -> System:
-    """All defaults on, as in bench/throughput."""
+def start_gateway(
+    folder: Path,
+    next_hop: Address,
+    certificate: Path,
+    key: Path,
+    *,
+    connections: int = 1024,
+    timeouts: str = "manual",
+) -> System:
+    """All defaults on, as in bench/throughput; its configuration is ``gateway/gwsmtp.yaml``."""
     home = folder / "gateway"
     home.mkdir()
-    text = gateway_configuration(sink.address, home / "var") + (
+    text = gateway_configuration(next_hop, home / "var", connections, timeouts) + (
         f'ssl: {{enable_tls: true, enabled: true, listen: ["127.0.0.1:0"], '
-        f'max_inbound_connections: 1024, certificate_file: "{certificate}", key_file: "{key}"}}\n'
+        f"max_inbound_connections: {connections}, "
+        f'certificate_file: "{certificate}", key_file: "{key}"}}\n'
     )
     file = home / "gwsmtp.yaml"
     file.write_text(text)
@@ -129,7 +138,7 @@ def run_key(key: str, rounds: int, seconds: int, console: Console) -> list[Run]:
             certificate, private = make_certificate(folder, key)
             sink = Sink(folder)
             programs.append(sink.program)
-            gateway = start_gateway(folder, sink, certificate, private)
+            gateway = start_gateway(folder, sink.address, certificate, private)
             programs.append(gateway.program)
             postfix = Postfix(folder, sink.address, certificate, private)
             programs.append(postfix.program)

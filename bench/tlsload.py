@@ -66,34 +66,48 @@ def messages(address: Address, seconds: int) -> Done:
     return Done(sum(count for count, _ in counts), max(spent for _, spent in counts))
 
 
-def _send_for(address: Address, seconds: float) -> tuple[int, float]:
+def client_context() -> ssl.SSLContext:
+    """A client that believes everything: what is measured is the server."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # what is measured is the server
-    with socket.create_connection(address, 20) as plain:
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        _expect(plain.recv, b"220")
-        plain.sendall(b"EHLO client.example\r\n")
-        _expect(plain.recv, b"250")
-        plain.sendall(b"STARTTLS\r\n")
-        _expect(plain.recv, b"220")
-        with context.wrap_socket(plain, server_hostname="gw.example.test") as sock:
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def open_session(address: Address, context: ssl.SSLContext | None) -> socket.socket:
+    """A session that has said EHLO; with a ``context`` behind STARTTLS, and said it again."""
+    sock = socket.create_connection(address, 20)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        expect(sock.recv, b"220")
+        sock.sendall(b"EHLO client.example\r\n")
+        expect(sock.recv, b"250")
+        if context is not None:
+            sock.sendall(b"STARTTLS\r\n")
+            expect(sock.recv, b"220")
+            sock = context.wrap_socket(sock, server_hostname="gw.example.test")
             sock.sendall(b"EHLO client.example\r\n")
-            _expect(sock.recv, b"250")
-            began, count = time.monotonic(), 0
-            while (spent := time.monotonic() - began) < seconds:
-                sock.sendall(
-                    b"MAIL FROM:<a@client.example>\r\nRCPT TO:<b@example.test>\r\nDATA\r\n"
-                )
-                _expect(sock.recv, b"354")
-                sock.sendall(BODY + b".\r\n")
-                _expect(sock.recv, b"250")
-                count += 1
-            sock.sendall(b"QUIT\r\n")
-            return count, spent
+            expect(sock.recv, b"250")
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
-def _expect(recv: Callable[[int], bytes], code: bytes) -> None:
+def _send_for(address: Address, seconds: float) -> tuple[int, float]:
+    with open_session(address, client_context()) as sock:
+        began, count = time.monotonic(), 0
+        while (spent := time.monotonic() - began) < seconds:
+            sock.sendall(b"MAIL FROM:<a@client.example>\r\nRCPT TO:<b@example.test>\r\nDATA\r\n")
+            expect(sock.recv, b"354")
+            sock.sendall(BODY + b".\r\n")
+            expect(sock.recv, b"250")
+            count += 1
+        sock.sendall(b"QUIT\r\n")
+        return count, spent
+
+
+def expect(recv: Callable[[int], bytes], code: bytes) -> None:
     """Reads up to the end of the reply ``code``, which must come last."""
     said = b""
     while True:

@@ -312,7 +312,7 @@ class Session:
         secured = TlsWire(wire, tls.material)
         monotonic = self.services.clock.monotonic
         try:
-            secured.handshake(tls.handshake_s, monotonic)
+            secured.handshake(tls.handshake_s, monotonic, speaks_next=self._is_implicit_tls)
         except (TlsError, PeerTimeout) as e:
             self.conduct.offend(Offence.FAILED_HANDSHAKE)
             summary.reason = f"timeout: {e.phase}" if isinstance(e, PeerTimeout) else str(e)

@@ -140,6 +140,18 @@ def test_starttls_forgets_and_goes_on(house: Rig, next_hop: Hop, files: Files) -
     assert (ended.reason, ended.helo, ended.messages) == ("quit", "inside.test", 1)
 
 
+def test_a_client_behind_starttls_hears_of_its_handshake_before_it_speaks(
+    house: Rig, files: Files
+) -> None:
+    """Else its EHLO waits for our delayed acknowledgement, where Nagle's algorithm is on."""
+    inside = secured(house, files)
+    with gevent.Timeout(5, AssertionError("no ticket came of itself")):
+        ticket = inside.sock.recv(65536)
+    inside.incoming.write(ticket)
+    assert inside.ask(b"EHLO inside.test\r\n").startswith("250 ")
+    assert inside.tls.session is not None and inside.tls.session.has_ticket
+
+
 def test_a_large_message_passes_in_both_directions(house: Rig, next_hop: Hop, files: Files) -> None:
     inside = secured(house, files)
     content = b"".join(b"line %06d of some length to fill records\r\n" % n for n in range(20_000))
