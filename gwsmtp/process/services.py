@@ -49,7 +49,7 @@ FINAL_REPLY_S = 600.0  # row 46
 CALLOUTS_PER_HOST = 2
 
 
-def build_services(
+def build_services(  # long: one bundle, a line a service
     config: Config, child: Child, scanner: ScanPool, guards: WorkerDefence
 ) -> Services:
     """Everything a session of this worker is given."""

@@ -109,7 +109,7 @@ class Services:
         "wake_queue",
     )
 
-    def __init__(
+    def __init__(  # long: a line a service
         self,
         *,
         interface: str,
