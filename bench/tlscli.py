@@ -26,6 +26,7 @@ from bench.programs import (
     Program,
     ProgramFailed,
     Sink,
+    compiled,
     gateway_configuration,
     start_ready,
 )
@@ -81,7 +82,7 @@ def start_gateway(folder: Path, sink: Sink, certificate: Path, key: Path) -> Sys
     file = home / "gwsmtp.yaml"
     file.write_text(text)
     code = "import sys; from gwsmtp.cli.main import main; sys.exit(main())"
-    environment = {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+    environment = {"PYTHONPATH": str(compiled(ROOT)), "PYTHONSAFEPATH": "1"}
     argv = [sys.executable, "-c", code, "run", "-c", str(file)]
     started = start_ready("gateway", argv, folder, environment)
     ready = [
