@@ -28,6 +28,7 @@ from bench.programs import (
     ROOT,
     ProgramFailed,
     Starter,
+    compiled,
     gateway_starter,
     start_bare_proxy,
     start_sink_alone,
@@ -37,8 +38,8 @@ from bench.runs import MODES, Load, Run, RunFailed, measure, rounds, running
 STARTERS: dict[str, Starter] = {
     report.CEILING: start_sink_alone,
     report.YARDSTICK: start_bare_proxy,
-    report.GATEWAY: gateway_starter(report.GATEWAY, ROOT),
 }
+SYSTEMS = (*STARTERS, report.GATEWAY)
 MESSAGES = {"new": 6000, "persistent": 12000}
 QUICK_MESSAGES = {"new": 2000, "persistent": 4000}
 PAIRS, QUICK_PAIRS = 7, 3
@@ -64,6 +65,7 @@ class Plan:
     systems: tuple[str, ...]
     fresh_each_round: bool
     before: str | None
+    pure: bool
 
 
 def names_from(text: str, known: Sequence[str], option: str) -> tuple[str, ...]:
@@ -84,7 +86,7 @@ def checkout_of(where: str) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="gwsmtp-before-") as folder:
         archive = subprocess.run(
-            ["git", "-C", str(ROOT), "archive", "--format=tar", where, "gwsmtp"],
+            ["git", "-C", str(ROOT), "archive", "--format=tar", where, "gwsmtp", "packaging"],
             capture_output=True,
             check=False,
         )
@@ -201,12 +203,13 @@ def settings_of(plan: Plan) -> dict[str, object]:
     help="Messages a run; twice as many over persistent sessions (6000).",
 )
 @click.option("--modes", default="new,persistent", help="new, persistent or both.")
-@click.option("--systems", default=",".join(STARTERS), show_default=True, help="What is run.")
+@click.option("--systems", default=",".join(SYSTEMS), show_default=True, help="What is run.")
 @click.option(
     "--compare",
     metavar="REV_OR_DIR",
     help="Run the gateway of another commit or checkout as well; the ratio is this one ÷ that.",
 )
+@click.option("--pure", is_flag=True, help="Run plain Python, not the compiled modules.")
 @click.option(
     "--profile",
     type=click.IntRange(1, 300),
@@ -226,6 +229,7 @@ def main(
     modes: str,
     systems: str,
     compare: str | None,
+    pure: bool,
     profile: int | None,
     json_file: Path | None,
 ) -> None:
@@ -240,9 +244,10 @@ def main(
         modes=names_from(modes, list(MODES), "--modes"),
         messages={"new": messages, "persistent": 2 * messages} if messages else usual,
         pairs=pairs or (QUICK_PAIRS if quick else PAIRS),
-        systems=names_from(systems, list(STARTERS), "--systems"),
+        systems=names_from(systems, SYSTEMS, "--systems"),
         fresh_each_round=not quick,
         before=compare,
+        pure=pure,
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
@@ -255,7 +260,14 @@ def main(
 
 def work(plan: Plan, profile: int | None, json_file: Path | None, console: Console) -> None:
     """Carries the plan out and reports."""
-    starters = {name: STARTERS[name] for name in plan.systems}
+
+    def gateway(name: str, checkout: Path) -> Starter:
+        return gateway_starter(name, checkout if plan.pure else compiled(checkout))
+
+    starters = {
+        name: gateway(name, ROOT) if name == report.GATEWAY else STARTERS[name]
+        for name in plan.systems
+    }
     if profile:
         system = plan.systems[-1]
         for mode in plan.modes:
@@ -265,8 +277,9 @@ def work(plan: Plan, profile: int | None, json_file: Path | None, console: Conso
         runs = run_plan(plan, starters, console)
     else:
         with checkout_of(plan.before) as checkout:
-            starters[report.BEFORE] = gateway_starter(report.BEFORE, checkout)
-            starters[report.GATEWAY] = STARTERS[report.GATEWAY]
+            starters[report.BEFORE] = gateway(report.BEFORE, checkout)
+            if report.GATEWAY not in starters:
+                starters[report.GATEWAY] = gateway(report.GATEWAY, ROOT)
             runs = run_plan(plan, starters, console)
     report.print_report(console, runs, os.cpu_count() or 1, plan.before)
     if json_file is not None:

@@ -154,6 +154,18 @@ class System:
 Starter = Callable[[Sink, Path], System]
 
 
+def compiled(checkout: Path) -> Path:
+    """The compiled form of a checkout, made if need be (a minute, once); the checkout itself where
+    it has none or this machine cannot compile.
+    """
+    script = checkout / "packaging" / "compile.py"
+    if not script.exists():
+        return checkout
+    argv = [sys.executable, str(script)]
+    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False)
+    return Path(done.stdout.strip()) if done.returncode == 0 else checkout
+
+
 def start_sink_alone(sink: Sink, _folder: Path) -> System:
     """The next hop itself: the upper end of what the load can reach."""
     return System("smtp-sink", sink.address, sink.program, measures_cpu=False)

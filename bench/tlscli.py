@@ -26,6 +26,7 @@ from bench.programs import (
     Program,
     ProgramFailed,
     Sink,
+    compiled,
     gateway_configuration,
     start_ready,
 )
@@ -90,7 +91,7 @@ def start_gateway(
     file = home / "gwsmtp.yaml"
     file.write_text(text)
     code = "import sys; from gwsmtp.cli.main import main; sys.exit(main())"
-    environment = {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+    environment = {"PYTHONPATH": str(compiled(ROOT)), "PYTHONSAFEPATH": "1"}
     argv = [sys.executable, "-c", code, "run", "-c", str(file)]
     started = start_ready("gateway", argv, folder, environment)
     ready = [

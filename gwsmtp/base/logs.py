@@ -81,7 +81,8 @@ class LineWriter:
             data = f'level=ERROR msg="log lines lost" count={self._lost}\n'.encode() + data
         try:
             while data:
-                data = data[os.write(self.fd, data) :]
+                written = os.write(self.fd, data)
+                data = data[written:]
         except OSError:
             self._lost += count
         else:

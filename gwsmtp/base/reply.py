@@ -79,7 +79,8 @@ def passed_on(code: int, lines: list[str]) -> Reply:
         if match is None:
             texts.append(line)
             continue
-        texts.append(line[match.end() :])
+        end = match.end()
+        texts.append(line[end:])
         if match[1][0] == klass:
             enhanced = enhanced or match[1]
     text = texts[0] if len(texts) == 1 else " ".join(texts)

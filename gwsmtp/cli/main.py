@@ -12,6 +12,7 @@ from typing import NoReturn
 import click
 
 import gwsmtp
+from gwsmtp.base.build import form
 from gwsmtp.base.errors import ConfigError, GatewayError, HaltMaster
 from gwsmtp.base.exitcodes import ExitCode
 
@@ -54,7 +55,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(gwsmtp.__version__, prog_name="gwsmtp")
+@click.version_option(f"{gwsmtp.__version__} ({form()})", prog_name="gwsmtp")
 def cli() -> None:
     """The SMTP front of a mail-security gateway.
 

@@ -191,8 +191,8 @@ def open_connection(
     for address in addresses:
         try:
             connection = _connect(dialer, host, address, timeouts, clock)
-        except HopFailure as e:
-            failure = e
+        except HopFailure as unusable:
+            failure = unusable
             continue
         connection.greet(helo_name, timeouts.command_s)
         return connection

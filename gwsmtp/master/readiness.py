@@ -8,6 +8,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from gwsmtp.base.build import form
 from gwsmtp.base.logs import quoted
 from gwsmtp.master.notify import notify, tell_ready
 
@@ -28,7 +29,7 @@ class Ready:
 def announce(ready: Ready, ready_fd: int) -> None:
     """Tells all of them; ``ready_fd`` -1 where nobody asked for the line."""
     shown = (",".join(addresses) or "-" for addresses in (ready.listen, ready.ssl))
-    log.info("event=ready pid=%d listen=%s ssl=%s", ready.pid, *shown)
+    log.info("event=ready pid=%d listen=%s ssl=%s build=%s", ready.pid, *shown, form())
     if ready.trial:
         note = quoted("for trying out only, this is no mail store")
         log.warning("event=trial_next_hop listen=%s note=%s", ready.trial, note)

@@ -79,9 +79,10 @@ class Wire:
             while data:
                 self._wait(watcher)
                 try:
-                    data = data[self._send(data) :]
+                    sent = self._send(data)
                 except BlockingIOError:
                     continue
+                data = data[sent:]
         finally:
             self.deadline.disarm()
             watcher.close()

@@ -46,7 +46,7 @@ _CR: Final = 13
 _SPACE: Final = 32
 _HYPHEN: Final = 45
 # Also C1, the line ends of Unicode, and halves of characters, which no encoding has.
-_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _QUOTED_PATH: Final = re.compile(r'"(?:[^"\\]|\\.)*"@[^ <>"]+')
 
 
@@ -263,7 +263,8 @@ class ClientProtocol:
             self._position = end + 1
             if mark == _SPACE or start + 3 == stop:
                 lines = self._lines
-                lines.append(data[start + 4 : stop])
+                # A code alone has no text, and compiled code no slice that ends before it begins.
+                lines.append(data[start + 4 : stop] if mark == _SPACE else b"")
                 self._lines = []
                 self._octets = 0
                 reply = HopReply(code, lines)

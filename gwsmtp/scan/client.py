@@ -140,9 +140,9 @@ class EngineClient:
         while True:
             try:
                 connection = self._open()
-            except EngineLost as error:
+            except EngineLost as lost:
                 failures += 1
-                self._failed(failures, str(error))
+                self._failed(failures, str(lost))
             except Exception as error:  # top of a greenlet: without it the engine is gone for good
                 log.exception("event=engine_error engine=%s", self.name)
                 failures += 1

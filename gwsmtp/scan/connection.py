@@ -76,26 +76,30 @@ def open_connection(
     endpoint: Endpoint | UnixEndpoint, clock: Clock, encoder: Encoder, timings: Timings
 ) -> "Connection":
     """Connects and greets; blocks the greenlet; raises EngineLost with the cause."""
-    sock = None
     try:
         # The timeout raises what is meant: one of an outer scope passes through untouched.
         with Timeout(timings.connect, EngineLost("connect timed out")):
-            if isinstance(endpoint, UnixEndpoint):
-                sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-                sock.connect(endpoint.path)
-            else:
-                sock = socket.create_connection((endpoint.host, endpoint.port))
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock = _connected(endpoint)
         connection = Connection(sock, clock, encoder, timings)
-        sock = None
     except OSError as error:
         raise EngineLost(f"connect failed: {error.strerror or error}") from error
-    finally:
-        if sock is not None:
-            sock.close()
     connection.greet()
     return connection
+
+
+def _connected(endpoint: Endpoint | UnixEndpoint) -> socket.socket:
+    if not isinstance(endpoint, UnixEndpoint):
+        sock = socket.create_connection((endpoint.host, endpoint.port))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        return sock
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.connect(endpoint.path)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 class Connection:

@@ -120,8 +120,8 @@ class ScanPool:
                 lost = f"{engine.name}: {error}"
                 patience = min(deadline, self._clock.monotonic() + self._failover_s)
                 continue
-            except ScanUnavailable as error:
-                raise ScanUnavailable(f"{engine.name}: {error}") from error
+            except ScanUnavailable as failed:
+                raise ScanUnavailable(f"{engine.name}: {failed}") from failed
             if isinstance(answer, Verdict):
                 return ScanOutcome(
                     answer.action,

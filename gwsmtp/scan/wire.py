@@ -198,8 +198,8 @@ class Decoder(Generic[Message]):
             for value in unpacker:
                 self._done = unpacker.tell()
                 messages.append(self._parse(value))
-        except WireError as error:
-            self.error = error
+        except WireError as wrong:
+            self.error = wrong
         except (ValueError, msgpack.UnpackException) as error:
             self.error = WireError(f"not msgpack, or too large: {error or type(error).__name__}")
         else:

@@ -110,19 +110,19 @@ class Session:
         try:
             if not self._is_implicit_tls or self._secure():
                 self._talk()
-        except PeerTimeout as e:
-            summary.reason = f"timeout: {e.phase}"
+        except PeerTimeout as late:
+            summary.reason = f"timeout: {late.phase}"
             self._cut_off(replies.TIMEOUT)
-        except pace.CutOff as e:
-            if e.reply is replies.DATA_TOO_SLOW:
+        except pace.CutOff as cut:
+            if cut.reply is replies.DATA_TOO_SLOW:
                 self.conduct.offend(Offence.SLOW_DATA)
-            summary.reason = e.reason
-            self._cut_off(e.reply)
+            summary.reason = cut.reason
+            self._cut_off(cut.reply)
         except _Draining:
             summary.reason = "shutting down"
             self._say_goodbye(replies.SHUTTING_DOWN)
-        except OSError as e:
-            summary.reason = f"lost: {e.strerror or e}"
+        except OSError as lost:
+            summary.reason = f"lost: {lost.strerror or lost}"
         except Exception as e:
             kind = "protocol misuse" if isinstance(e, LocalProtocolError) else "unexpected"
             log.exception("%s error in session %s after %s", kind, self.session_id, self.stage)

@@ -254,7 +254,8 @@ class TlsWire:
         if sent < len(data):
             rest = memoryview(data)[sent:]
             while rest:
-                rest = rest[write(rest) :]
+                sent = write(rest)
+                rest = rest[sent:]
 
     def _flush(self, seconds: float, phase: str) -> None:
         data = self._out.read()
@@ -271,7 +272,8 @@ class TlsWire:
     def _send_some(self, data: bytes) -> None:
         if self._unsent:
             data = self._unsent + data
-        self._unsent = data[self._wire.write_nowait(data) :]
+        sent = self._wire.write_nowait(data)
+        self._unsent = data[sent:]
 
     def _say_end(self) -> None:
         if self._is_mute:

@@ -130,7 +130,8 @@ class Draft:
             self._fd = _nameless_file(self._directory)
         data = memoryview(b"".join(self._parts))
         while data:
-            data = data[os.write(self._fd, data) :]
+            written = os.write(self._fd, data)
+            data = data[written:]
 
 
 def _nameless_file(directory: Path) -> int:

@@ -1,6 +1,7 @@
 import pytest
 
 from gwsmtp.base.audit import Audit, AuditEvent, MessageEnded, SessionEnded
+from tests.support.fields import fields
 
 
 def test_every_reader_gets_the_same_event_in_order() -> None:
@@ -28,4 +29,4 @@ def test_a_message_is_lost_until_somebody_says_otherwise() -> None:
     ids=["session", "message"],
 )
 def test_every_field_is_set_from_the_start(event: AuditEvent) -> None:
-    assert all(hasattr(event, name) for name in event.__slots__)
+    assert all(hasattr(event, name) for name in fields(type(event)))

@@ -21,6 +21,7 @@ from gwsmtp.scan.outcome import Action, ScanRequest
 from gwsmtp.scan.parse import WireError, parse_from_engine, parse_from_gateway
 from gwsmtp.scan.wire import Decoder, Encoder, engine_side, gateway_side
 from tests.scan.support import MemoryBody, request
+from tests.support.fields import fields
 
 MAX_BODY = 1024 * 1024
 keys = st.sampled_from(["type", "id", "action", "text", "headers", "license"])
@@ -62,7 +63,7 @@ junk = st.recursive(
 
 def state(message: object) -> tuple[object, ...]:
     """A message by value."""
-    return (type(message), *(getattr(message, name, None) for name in type(message).__slots__))  # type: ignore[attr-defined]
+    return (type(message), *(getattr(message, name, None) for name in fields(type(message))))
 
 
 def one_from_engine(data: bytes) -> FromEngine:
