@@ -25,14 +25,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = {
-    "base": "address audit errors peer reply replies stage",
+    "base": "address audit decision errors peer reply replies stage",
     "delivery": "attempt hop pool recipients route",
     "directory": "domains",
     "engine": "server",
+    "limits": "admission dictionary guards identity peers rangelock rate",
     "net": "cache deadline wire",
     "protocol": "abnf client commands data events extensions hopcount params server state",
     "scan": "client connection messages outcome parse pool stream wire",
-    "session": "conversation pace services session stages trace transaction",
+    "session": "closing conduct conversation defence hiding pace services session stages trace transaction",
     "spool": "draft",
 }
 """By package. Not those that tests or other modules inherit from, nor what runs once a start."""
