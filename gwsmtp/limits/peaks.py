@@ -1,7 +1,9 @@
 """The most that each client has used at once of each limit: what thresholds are proposed from.
 
 Four counts in one word of the client's row, 16 bits each. They live as long as the row; a client
-that a limit stops, or would stop, is seen at that limit's threshold and not beyond.
+that a limit stops, or would stop, is seen at that limit's threshold and not beyond. Of rates it is
+the part of the burst that was taken, so a client with a pass, which may use four times as much,
+counts a quarter.
 """
 
 from enum import IntEnum

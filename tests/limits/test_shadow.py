@@ -9,6 +9,7 @@ from gwsmtp.base.decision import Reason
 from gwsmtp.limits import layout
 from gwsmtp.limits.admission import Admission
 from gwsmtp.limits.arena import Table, create_table
+from gwsmtp.limits.guards import Guard
 from gwsmtp.limits.identity import Placement, identify
 from gwsmtp.limits.layout import Client
 from gwsmtp.limits.peaks import Peak, note_peak, unpack_peaks
@@ -86,6 +87,23 @@ def test_the_rate_of_connections_counts_and_refuses_nobody(
     verdicts = [admission.enter(0, CLIENT, NOW + 60_000) for _ in range(3)]
     assert [verdict.refused for verdict in verdicts] == [Reason.NONE] * 3
     assert verdicts[-1].shadowed is Reason.CONNECTION_RATE
+
+
+def test_the_rate_of_messages_too(table: Table) -> None:
+    policy = Policy(messages=RatePolicy(Rate(60, 2), Mode.ENFORCE))
+    row = door(table, policy).enter(0, CLIENT, NOW).row
+    guard = Guard(table, RangeLock(table, 0, never), policy)
+
+    def charged() -> list[bool]:
+        return [guard.charge(row, Reason.MESSAGE_RATE, 1, NOW).refuses for _ in range(3)]
+
+    assert charged() == [False, False, True]
+    force_shadow(table, Limit.MESSAGES, is_on=True)
+    assert charged() == [False, False, False]
+    assert guard.charge(row, Reason.MESSAGE_RATE, 1, NOW).hit is Reason.MESSAGE_RATE
+    force_shadow(table, Limit.MESSAGES, is_on=False)
+    assert charged() == [True, True, True]
+    assert unpack_peaks(table.words[layout.client_row(row) + Client.PEAKS])[Peak.MESSAGES] == 2
 
 
 def test_the_most_a_client_has_used_stays_with_its_row(table: Table) -> None:
