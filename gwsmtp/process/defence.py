@@ -64,8 +64,7 @@ class WorkerDefence:
         self.guard = Guard(table, self.lock, self.policy)
         self.dictionary = Dictionary(table, self.lock, self.policy)
         self.allowed = AllowList(table)
-        sources = config.relay_protection.allowed_sources
-        self.exempt = AddressTable(row.parsed for row in sources if row.skip_connection_tests)
+        self.exempt = exempt_sources(config)
 
     def door(self, ids: SessionIds) -> Door:
         """Who lets clients in or refuses them."""
@@ -98,6 +97,12 @@ def _audit(child: Child) -> Audit:
         Counters(child.slot),
         RingWriter(child.table, index, clock),
     )
+
+
+def exempt_sources(config: Config) -> AddressTable:
+    """The sources that skip limits and penalties, row 64."""
+    sources = config.relay_protection.allowed_sources
+    return AddressTable(row.parsed for row in sources if row.skip_connection_tests)
 
 
 def make_policy(config: Config) -> Policy:
