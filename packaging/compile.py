@@ -29,11 +29,12 @@ MODULES = {
     "delivery": "attempt hop pool recipients route",
     "directory": "domains",
     "engine": "server",
-    "limits": "admission dictionary guards identity peers rangelock rate",
+    "limits": "admission dictionary guards identity peaks peers rangelock rate shadow",
     "net": "cache deadline wire",
     "protocol": "abnf client commands data events extensions hopcount params server state",
     "scan": "client connection messages outcome parse pool stream wire",
-    "session": "closing conduct conversation defence hiding pace services session stages trace transaction",
+    "session": "closing conduct conversation defence hiding pace services session stages "
+    "trace transaction",
     "spool": "draft",
 }
 """By package. Not those that tests or other modules inherit from, nor what runs once a start."""

@@ -54,7 +54,7 @@ def manpage() -> str:
                     "the configuration, unless -c or GWSMTP_CONFIG names another",
                 ),
                 ("RUN/NAME.pid", "the master's pid, its start time, addresses and reloads"),
-                ("RUN/NAME.table", "the shared table: processes, gauges, totals"),
+                ("RUN/NAME.table", "the shared table: processes, totals, clients, decisions"),
             ]
         ),
         ".PP",

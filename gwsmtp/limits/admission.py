@@ -22,9 +22,11 @@ from gwsmtp.limits.dictionary import accept
 from gwsmtp.limits.guards import decayed, threshold
 from gwsmtp.limits.identity import Identity
 from gwsmtp.limits.layout import CONTROL, LEDGER_SIZE, LISTENER_COUNT, Client, Control, Rollup
+from gwsmtp.limits.peaks import Peak, note_peak
 from gwsmtp.limits.peers import Peers
-from gwsmtp.limits.policy import WIDER, Mode, Policy
+from gwsmtp.limits.policy import WIDER, Limit, Mode, Policy
 from gwsmtp.limits.rangelock import RangeLock
+from gwsmtp.limits.shadow import effective
 
 SSL: Final = 1
 PASS_MS: Final = 30 * 86_400_000
@@ -185,7 +187,8 @@ class Admission:
             if score >= threshold(policy.restrict_at) and (live or verdict.listener == SSL):
                 verdict.hit(policy, Mode.ENFORCE, Reason.RESTRICTED, live, 1 - verdict.listener)
         if live >= most:
-            verdict.hit(policy, policy.concurrency_mode, Reason.CONCURRENCY, live, most)
+            mode = effective(words, Limit.CONCURRENCY, policy.concurrency_mode)
+            verdict.hit(policy, mode, Reason.CONCURRENCY, live, most)
         verdict.stamp = self._judge_rate(
             verdict, words[place + Client.TAT_CONNECTIONS], now_ms, factor, Reason.CONNECTION_RATE
         )
@@ -199,7 +202,8 @@ class Admission:
             live: int = words[place + Rollup.LIVE]
             most = policy.concurrency[verdict.listener] * factor
             if live >= most:
-                verdict.hit(policy, policy.concurrency_mode, Reason.NETWORK_CONCURRENCY, live, most)
+                mode = effective(words, Limit.CONCURRENCY, policy.concurrency_mode)
+                verdict.hit(policy, mode, Reason.NETWORK_CONCURRENCY, live, most)
         verdict.network_stamp = self._judge_rate(
             verdict, stamp, now_ms, factor, Reason.NETWORK_RATE
         )
@@ -210,13 +214,14 @@ class Admission:
         """The stamp to store when the connection is let in."""
         policy = self._policy
         rate = policy.connections
-        if not rate.mode:
+        mode = effective(self._words, Limit.CONNECTIONS, rate.mode)
+        if not mode:
             return 0
         after = rate.rate.next_stamp(stamp, now_ms * 1000, 1, factor)
         if after >= 0:
             return after
         used = rate.rate.used(stamp, now_ms * 1000, factor)
-        verdict.hit(policy, rate.mode, reason, used, rate.rate.burst * factor, 60)
+        verdict.hit(policy, mode, reason, used, rate.rate.burst * factor, 60)
         return stamp
 
     def _let_in(self, verdict: Verdict, now_ms: int, is_exempt: bool) -> None:
@@ -233,9 +238,15 @@ class Admission:
         words[_LIVE + verdict.listener] += 1
         if row >= 0:
             place = layout.client_row(row)
-            words[place + Client.LIVE] += 1
+            live = words[place + Client.LIVE] + 1
+            words[place + Client.LIVE] = live
             words[place + Client.LAST_SEEN] = now_ms
             words[place + Client.TAT_CONNECTIONS] = verdict.stamp
+            now_us, rate = now_ms * 1000, self._policy.connections.rate
+            if live > 1:  # one at a time, once, is what everybody does
+                note_peak(words, place, Peak.CONCURRENCY, live)
+            if verdict.stamp > now_us + rate.interval_us:
+                note_peak(words, place, Peak.CONNECTIONS, rate.used(verdict.stamp, now_us))
         if network_row >= 0:
             place = layout.rollup_row(network_row)
             words[place + Rollup.LIVE] += 1

@@ -15,8 +15,10 @@ from gwsmtp.base.decision import Reason
 from gwsmtp.limits import layout
 from gwsmtp.limits.arena import Table
 from gwsmtp.limits.layout import Client
-from gwsmtp.limits.policy import WIDER, Mode, Offence, Policy, RatePolicy
+from gwsmtp.limits.peaks import Peak, note_peak
+from gwsmtp.limits.policy import WIDER, Limit, Mode, Offence, Policy, RatePolicy
 from gwsmtp.limits.rangelock import RangeLock
+from gwsmtp.limits.shadow import effective
 
 CAP: Final = 19_000
 """Verdicts alone, and what a client with a pass does, never raise a score above this."""
@@ -57,6 +59,10 @@ _RATES: Final = {
     Reason.RECIPIENT_RATE: Client.TAT_RECIPIENTS,
     Reason.HANDSHAKE_RATE: Client.TAT_HANDSHAKES,
 }
+_PEAKS: Final = {
+    Reason.MESSAGE_RATE: Peak.MESSAGES,
+    Reason.RECIPIENT_RATE: Peak.RECIPIENTS,
+}
 
 
 class Guard:
@@ -96,11 +102,13 @@ class Guard:
 
     def charge(self, row: int, reason: Reason, times: int, now_ms: int) -> Charge:
         """Charges ``times`` messages, recipients or handshakes, whichever ``reason`` limits."""
-        rate = self._rate(reason)
-        if row < 0 or not rate.mode:
+        limit, rate = self._rate(reason)
+        mode = effective(self._words, limit, rate.mode)
+        if row < 0 or not mode:
             return FREE
         with self._lock:
-            return self._charge(layout.client_row(row), reason, rate, times, now_ms)
+            place = layout.client_row(row)
+            return self._charge(place, reason, RatePolicy(rate.rate, mode), times, now_ms)
 
     def _charge(
         self, place: int, reason: Reason, rate: RatePolicy, times: int, now_ms: int
@@ -112,6 +120,8 @@ class Guard:
         after = rate.rate.next_stamp(stamp, now_ms * 1000, times, factor)
         if after >= 0:
             words[word] = after
+            if reason in _PEAKS:
+                note_peak(words, place, _PEAKS[reason], rate.rate.used(after, now_ms * 1000))
             return FREE
         refuses = rate.mode is Mode.ENFORCE and self.policy.is_acting
         if rate.mode is Mode.ENFORCE:
@@ -130,12 +140,12 @@ class Guard:
         if words[place + Client.OVER_LIMIT] > _FREE_HITS:
             self._raise(place, _HIT_POINTS, Offence.LIMIT_HIT, now_ms)
 
-    def _rate(self, reason: Reason) -> RatePolicy:
+    def _rate(self, reason: Reason) -> tuple[Limit, RatePolicy]:
         if reason is Reason.MESSAGE_RATE:
-            return self.policy.messages
+            return Limit.MESSAGES, self.policy.messages
         if reason is Reason.RECIPIENT_RATE:
-            return self.policy.recipients
-        return self.policy.handshakes
+            return Limit.RECIPIENTS, self.policy.recipients
+        return Limit.HANDSHAKES, self.policy.handshakes
 
     def _raise(self, place: int, points: int, offence: Offence, now_ms: int) -> int:
         words, policy = self._words, self.policy

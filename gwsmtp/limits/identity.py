@@ -23,6 +23,7 @@ _V6_NETWORK_ZERO: Final = 0x01FFFFFC << 32
 _V6_ZERO: Final = 0x01FFFFFE << 32
 _RESERVED: Final = 0x01FFFFFC
 _HOST_BITS_V6: Final = 64
+_NETWORK_BITS_V6: Final = 48
 _MASK_24: Final = 0xFFFFFF00
 _MASK_48: Final = 0xFFFFFFFFFFFF0000
 
@@ -59,6 +60,12 @@ def describe(tag: int, *, is_network: bool = False) -> str:
         return f"{ipaddress.IPv4Address(low)}/24"
     prefix = 0 if kind in (_V6_ZERO, _V6_NETWORK_ZERO) else tag
     return f"{ipaddress.IPv6Address(prefix << _HOST_BITS_V6)}/{48 if is_network else 64}"
+
+
+def describe_network(tag: int) -> str:
+    """A network's tag in text: ``192.0.2.0/24``, ``2001:db8:1::/48``."""
+    text, _, bits = describe(tag).partition("/")
+    return f"{text}/{bits if '.' in text else _NETWORK_BITS_V6}"
 
 
 class Placement:

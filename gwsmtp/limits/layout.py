@@ -106,6 +106,7 @@ class Control:
     RECOVERED_CONNECTIONS = 14
     SHADOW_SET = 15  # a bit for each limit that a command has set
     SHADOW_ON = 16  # what it has set it to
+    ALLOW_CHANGES = 17  # raised after each change of the allow list
 
 
 class Client:
@@ -137,6 +138,7 @@ class Client:
     TAT_AUTH = 23
     BAD = 24  # and seven more: fingerprint in the high half, minute + 1 in the low
     AUTH_USER = 32  # and three more: fingerprint in the high half, then minute and count
+    PEAKS = 36  # 16 bits each, see limits.peaks
 
 
 BAD_COUNT = 8

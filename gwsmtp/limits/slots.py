@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
+from gwsmtp.base.decision import Reason
 from gwsmtp.base.errors import TableError
 from gwsmtp.base.procid import ProcessId
 from gwsmtp.limits.arena import Table
@@ -296,4 +297,14 @@ def sum_totals(table: Table) -> dict[Total, int]:
         start = slot_totals(index)
         for total in Total:
             sums[total] += table.words[start + total]
+    return sums
+
+
+def sum_decisions(table: Table) -> dict[Reason, int]:
+    """How many decisions of each reason there were since the table began, over all slots."""
+    sums = dict.fromkeys(Reason, 0)
+    for index in range(SLOT_COUNT):
+        start = slot_totals(index) + DECISION_TOTALS
+        for reason in Reason:
+            sums[reason] += table.words[start + reason]
     return sums

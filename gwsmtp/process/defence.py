@@ -15,6 +15,7 @@ from gwsmtp.base.netmatch import AddressTable
 from gwsmtp.config.dos import OffencesGroup, RateLimit, RecipientLimit
 from gwsmtp.config.root import Config
 from gwsmtp.limits.admission import Admission
+from gwsmtp.limits.allow import AllowList
 from gwsmtp.limits.dictionary import Dictionary
 from gwsmtp.limits.guards import Guard
 from gwsmtp.limits.identity import Placement
@@ -40,6 +41,7 @@ class WorkerDefence:
     __slots__ = (
         "_child",
         "admission",
+        "allowed",
         "audit",
         "dictionary",
         "exempt",
@@ -61,13 +63,15 @@ class WorkerDefence:
         self.admission = Admission(table, slot, self.lock, self.peers, self.policy)
         self.guard = Guard(table, self.lock, self.policy)
         self.dictionary = Dictionary(table, self.lock, self.policy)
-        sources = config.relay_protection.allowed_sources
-        self.exempt = AddressTable(row.parsed for row in sources if row.skip_connection_tests)
+        self.allowed = AllowList(table)
+        self.exempt = exempt_sources(config)
 
     def door(self, ids: SessionIds) -> Door:
         """Who lets clients in or refuses them."""
         child = self._child
-        return Door(self.admission, self.exempt, ids, self.audit, child.slot, child.clock)
+        return Door(
+            self.admission, self.exempt, self.allowed, ids, self.audit, child.slot, child.clock
+        )
 
     def sessions(self) -> Defence:
         """What sessions are given of it."""
@@ -93,6 +97,12 @@ def _audit(child: Child) -> Audit:
         Counters(child.slot),
         RingWriter(child.table, index, clock),
     )
+
+
+def exempt_sources(config: Config) -> AddressTable:
+    """The sources that skip limits and penalties, row 64."""
+    sources = config.relay_protection.allowed_sources
+    return AddressTable(row.parsed for row in sources if row.skip_connection_tests)
 
 
 def make_policy(config: Config) -> Policy:

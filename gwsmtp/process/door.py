@@ -22,6 +22,7 @@ from gwsmtp.base.peer import Peer
 from gwsmtp.base.reply import Reply
 from gwsmtp.base.seams import Clock
 from gwsmtp.limits.admission import Admission, Verdict
+from gwsmtp.limits.allow import AllowList
 from gwsmtp.limits.identity import identify
 from gwsmtp.limits.slots import SlotWriter, Total
 from gwsmtp.net.wire import Wire
@@ -36,12 +37,13 @@ Begin = Callable[[Wire, Peer, str, Verdict], None]
 
 
 class Door:
-    """See the module. ``exempt`` are the sources of row 64."""
+    """See the module. ``exempt`` are the sources of row 64, ``allowed`` the table's allow list."""
 
     def __init__(
         self,
         admission: Admission,
         exempt: AddressTable,
+        allowed: AllowList,
         ids: SessionIds,
         audit: Audit,
         slot: SlotWriter,
@@ -49,6 +51,7 @@ class Door:
     ) -> None:
         self._admission = admission
         self._exempt = exempt
+        self._allowed = allowed
         self._ids = ids
         self._audit = audit
         self._totals = slot.totals
@@ -58,9 +61,8 @@ class Door:
 
     def knock(self, listener: int, wire: Wire, peer: Peer, begin: Begin) -> None:
         """A connection has come; ``begin`` is called with it when it is let in."""
-        identity = identify(peer.ip)
-        is_exempt = self._exempt.find(peer.ip) is not None
-        now_ms = self._clock.boot_ms()
+        identity, now_ms = identify(peer.ip), self._clock.boot_ms()
+        is_exempt = self._is_exempt(peer.ip, now_ms)
         verdict = self._admission.try_enter(listener, identity, now_ms, is_exempt=is_exempt)
         if verdict is None:
             gevent.spawn(self._knock_slowly, listener, wire, peer, begin)
@@ -74,10 +76,13 @@ class Door:
             gevent.spawn(self._admission.leave, verdict, now_ms)
 
     def _knock_slowly(self, listener: int, wire: Wire, peer: Peer, begin: Begin) -> None:
-        is_exempt = self._exempt.find(peer.ip) is not None
         identity, now_ms = identify(peer.ip), self._clock.boot_ms()
+        is_exempt = self._is_exempt(peer.ip, now_ms)
         verdict = self._admission.enter(listener, identity, now_ms, is_exempt=is_exempt)
         self._answer(verdict, wire, peer, begin)
+
+    def _is_exempt(self, ip: str, now_ms: int) -> bool:
+        return self._exempt.find(ip) is not None or self._allowed.covers(ip, now_ms)
 
     def _answer(self, verdict: Verdict, wire: Wire, peer: Peer, begin: Begin) -> None:
         session_id = self._ids.make()

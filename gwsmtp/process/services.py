@@ -49,7 +49,8 @@ FINAL_REPLY_S = 600.0  # row 46
 CALLOUTS_PER_HOST = 2
 
 
-def build_services(  # long: one bundle, a line a service
+# long: every service has a line of its own
+def build_services(
     config: Config, child: Child, scanner: ScanPool, guards: WorkerDefence
 ) -> Services:
     """Everything a session of this worker is given."""

@@ -109,7 +109,8 @@ class Services:
         "wake_queue",
     )
 
-    def __init__(  # long: a line a service
+    # long: every service has a line of its own
+    def __init__(
         self,
         *,
         interface: str,
