@@ -21,6 +21,8 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("reload", "gwsmtp.cli.reload:command", "Put a changed configuration in effect."),
     ("stop", "gwsmtp.cli.stop:command", "Drain and stop a running gateway."),
     ("status", "gwsmtp.cli.status:command", "Show processes, sessions and totals."),
+    ("hold", "gwsmtp.cli.hold:command", "List, show, release or delete held messages."),
+    ("queue", "gwsmtp.cli.queue:command", "List or show messages that wait."),
     ("config", "gwsmtp.cli.config:command", "Show the configuration and its reference."),
     ("engine", "gwsmtp.cli.engine:command", "Run, ask or ping a scan engine."),
     ("trial", "gwsmtp.cli.trial:command", "Run the built-in next hop, for trying out only."),
