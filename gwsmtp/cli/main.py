@@ -25,6 +25,8 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("top", "gwsmtp.cli.top:command", "Watch sessions, rates, pressure, clients and engines."),
     ("explain", "gwsmtp.cli.explain:command", "Say why a session or a client was refused."),
     ("table", "gwsmtp.cli.table:command", "Look up, unban or allow clients; shadow limits."),
+    ("hold", "gwsmtp.cli.hold:command", "List, show, release or delete held messages."),
+    ("queue", "gwsmtp.cli.queue:command", "List or show messages that wait."),
     ("config", "gwsmtp.cli.config:command", "Show the configuration and its reference."),
     ("engine", "gwsmtp.cli.engine:command", "Run, ask or ping a scan engine."),
     ("trial", "gwsmtp.cli.trial:command", "Run the built-in next hop, for trying out only."),

@@ -44,8 +44,7 @@ from gwsmtp.master.readiness import Ready, announce
 from gwsmtp.master.reload import Reloading
 from gwsmtp.master.signals import SIGNALS, SignalQueue, is_on_terminal
 from gwsmtp.master.tlscontexts import TlsContexts
-from gwsmtp.process.bell import bell_path
-from gwsmtp.process.context import ChildContext, Settings
+from gwsmtp.process.context import ChildContext, Settings, bell_path
 from gwsmtp.process.control import Word
 from gwsmtp.process.privileges import Account, PrivilegeError, find_account
 

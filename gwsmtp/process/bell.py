@@ -9,14 +9,10 @@ import socket
 from pathlib import Path
 from typing import Final
 
+from gwsmtp.process.context import bell_path
 from gwsmtp.spool.files import ITEM_ID
 
 _LONGEST: Final = 256
-
-
-def bell_path(run: Path, name: str) -> Path:
-    """Where the queue of the interface ``name`` listens."""
-    return run / f"{name}.queue.sock"
 
 
 class Bell:

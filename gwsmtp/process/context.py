@@ -121,6 +121,11 @@ QUEUE_DIRECTORY = "queue"
 """Where below ``paths.spool`` the queue's items are."""
 
 
+def bell_path(run: Path, name: str) -> Path:
+    """Where the queue of the interface ``name`` listens for datagrams (``process.bell``)."""
+    return run / f"{name}.queue.sock"
+
+
 @dataclass(frozen=True, slots=True)
 class ChildContext:
     """One child's inheritance.

@@ -34,8 +34,13 @@ from gwsmtp.process.bell import heard
 from gwsmtp.process.child import Child
 from gwsmtp.process.context import ChildContext
 from gwsmtp.process.hosted import hosted_domains
-from gwsmtp.process.services import build_dialer, build_spool, helo_names, outbound_timeouts
-from gwsmtp.process.shares import queue_share
+from gwsmtp.process.outbound import (
+    build_dialer,
+    build_spool,
+    helo_names,
+    outbound_timeouts,
+    queue_share,
+)
 from gwsmtp.protocol.abnf import parse_forward_path
 from gwsmtp.session.trace import domain_or_literal
 from gwsmtp.spool.files import Spool

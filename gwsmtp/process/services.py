@@ -7,45 +7,40 @@ fork; opens nothing but thread pools and the scan engines' connections.
 import logging
 import os
 import random
-import socket
 
 from gwsmtp.base import replies
 from gwsmtp.base.address import Mailbox
-from gwsmtp.base.endpoint import is_host_name
 from gwsmtp.base.ids import SessionIds
-from gwsmtp.base.seams import Clock
-from gwsmtp.config.paths import PathsGroup
-from gwsmtp.config.protocol import CLIENT_NAME
 from gwsmtp.config.root import Config
 from gwsmtp.delivery.attempt import InlineDelivery
-from gwsmtp.delivery.hop import HopTimeouts
 from gwsmtp.delivery.pool import HopPool
 from gwsmtp.delivery.recipients import REFUSALS_PER_CONNECTION, RecipientVerifier
 from gwsmtp.delivery.route import Router
 from gwsmtp.directory.domains import Directory
-from gwsmtp.net.dial import Dialer
 from gwsmtp.net.offload import Offload
 from gwsmtp.net.tlsmaterial import TlsMaterial
 from gwsmtp.process.bell import Bell
 from gwsmtp.process.child import Child
-from gwsmtp.process.context import QUEUE_DIRECTORY
 from gwsmtp.process.defence import WorkerDefence
 from gwsmtp.process.hosted import hosted_domains
-from gwsmtp.process.shares import worker_share
+from gwsmtp.process.outbound import (
+    build_dialer,
+    build_spool,
+    helo_names,
+    our_name,
+    outbound_timeouts,
+    worker_share,
+)
 from gwsmtp.protocol.extensions import Offer, StartTls
 from gwsmtp.scan.pool import ScanPool
 from gwsmtp.session.pace import PaceLimits
 from gwsmtp.session.services import InboundTimeouts, Services, SessionLimits
 from gwsmtp.session.tls import TlsService
 from gwsmtp.spool.draft import DraftBudget
-from gwsmtp.spool.files import Spool
-from gwsmtp.spool.hold import Hold
 
 log = logging.getLogger(__name__)
 
 UNLIMITED_INBOUND_S = 3600.0  # row 36 off
-UNLIMITED_OUTBOUND_S = 600.0  # row 43 off
-FINAL_REPLY_S = 600.0  # row 46
 CALLOUTS_PER_HOST = 2
 
 
@@ -130,35 +125,6 @@ def build_scanner(config: Config, child: Child, engine_address: str) -> ScanPool
     )
 
 
-def build_spool(paths: PathsGroup) -> tuple[Spool, Hold]:
-    """The queue's directory and the hold, which gives to it."""
-    spool = Spool(paths.spool / QUEUE_DIRECTORY)
-    return spool, Hold(paths.hold, spool)
-
-
-def build_dialer(config: Config, clock: Clock) -> Dialer:
-    """Outgoing connections of one process; row 10."""
-    return Dialer(Offload("names", 8, 1000), clock, str(config.server.source_bind_address or ""))
-
-
-def our_name(config: Config) -> str:
-    """What this gateway is called in replies, headers and greetings."""
-    return config.protocol.host_domain or own_name(socket.getfqdn())
-
-
-def helo_names(config: Config) -> tuple[str, bool]:
-    """Row 51: the name next hops are greeted with, and whether clients' names go in its place."""
-    forwarded = config.protocol.forwarded_helo_domain
-    forwards = forwarded == CLIENT_NAME
-    return (our_name(config) if forwards else forwarded or our_name(config)), forwards
-
-
-def own_name(machine: str) -> str:
-    """The machine's name as it may stand in replies and headers, where none is configured."""
-    name = machine.lower().rstrip(".")
-    return name if is_host_name(name) else "localhost"
-
-
 def _offer(config: Config, starttls: StartTls) -> Offer:
     size = config.protocol.size_limit_bytes if config.protocol.enable_size_limit else -1
     return Offer(size, tuple(config.protocol.custom_ehlo_responses), starttls=starttls)
@@ -212,17 +178,4 @@ def inbound_timeouts(config: Config) -> InboundTimeouts:
         command_s=protocol.client_protocol_timeout,
         data_command_s=protocol.client_data_command_timeout,
         payload_s=protocol.client_data_payload_timeout,
-    )
-
-
-def outbound_timeouts(config: Config) -> HopTimeouts:
-    """What a next hop is given, as rows 43-46 and the profile say."""
-    protocol = config.protocol
-    if not protocol.outbound_timeouts:
-        return HopTimeouts(*[UNLIMITED_OUTBOUND_S] * 4)
-    return HopTimeouts(
-        connect_s=protocol.server_connection_timeout,
-        command_s=protocol.server_protocol_timeout,
-        data_s=protocol.server_data_timeout,
-        final_s=max(float(protocol.server_data_timeout), FINAL_REPLY_S),
     )

@@ -142,7 +142,7 @@ def test_printed_command_sends_a_message_that_is_there(
     assert found["running"]
     assert found["pid"] == running.pid
     roles = sorted(process["role"] for process in found["processes"])
-    assert roles == ["engine", "trial", "worker"]
+    assert roles == ["engine", "queue", "trial", "worker"]
     assert {process["generation"] for process in found["processes"]} == {found["generation"]}
     assert {process["state"] for process in found["processes"]} == {"ready"}
     assert found["totals"]["messages_accepted"] == 1

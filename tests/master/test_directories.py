@@ -14,7 +14,8 @@ def test_missing_ones_are_made_with_narrow_modes(tmp_path: Path) -> None:
     paths = Paths(tmp_path / "a/b")
     make_directories(paths, None)
     modes = {path.name: path.stat().st_mode & 0o777 for path in paths.base.iterdir()}
-    assert modes == {"run": 0o750, "log": 0o750, "spool": 0o700, "tmp": 0o700}
+    assert modes == {"run": 0o750, "log": 0o750, "spool": 0o700, "hold": 0o700, "tmp": 0o700}
+    assert (paths.spool / "queue").stat().st_mode & 0o777 == 0o700
 
 
 def test_existing_ones_keep_their_mode(tmp_path: Path) -> None:

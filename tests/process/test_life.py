@@ -28,7 +28,7 @@ def gateway(base: Path) -> Iterator[Gateway]:
 
 
 def test_everybody_is_ready_named_and_in_the_table(gateway: Gateway) -> None:
-    assert sorted(gateway.children) == ["engine-0", "worker-0", "worker-1"]
+    assert sorted(gateway.children) == ["engine-0", "queue-0", "worker-0", "worker-1"]
     assert {view.state for view in gateway.slots()} == {SlotState.READY}
     master = gateway.process.pid
     assert {view.owner for view in gateway.slots()} == {(master, procid.start_ticks(master))}
@@ -71,7 +71,7 @@ def test_term_drains_and_leaves_nothing(gateway: Gateway) -> None:
     assert gateway.total(Total.SESSIONS) >= 1
 
 
-def test_engine_ends_after_the_workers(gateway: Gateway) -> None:
+def test_the_queue_ends_after_the_workers_and_the_engine_after_it(gateway: Gateway) -> None:
     gateway.kill(signal.SIGTERM)
     assert gateway.wait_exit() == ExitCode.OK
     ends = [
@@ -79,8 +79,8 @@ def test_engine_ends_after_the_workers(gateway: Gateway) -> None:
         for line in gateway.log().splitlines()
         if "event=child_ended" in line
     ]
-    assert ends[-1] == "engine-0"
-    assert sorted(ends[:-1]) == ["worker-0", "worker-1"]
+    assert ends[2:] == ["queue-0", "engine-0"]
+    assert sorted(ends[:2]) == ["worker-0", "worker-1"]
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGQUIT])
@@ -118,9 +118,9 @@ def test_killed_master_lets_sessions_finish_and_nobody_stays(gateway: Gateway) -
     pid = gateway.ask(client, "pid")
     gateway.kill(signal.SIGKILL)
     gateway.wait_exit()
-    until("the idle worker has ended", lambda: len(gateway.living()) == 2)
+    until("the idle worker has ended", lambda: len(gateway.living()) == 3)
     assert gateway.ask(client, "pid") == pid
-    assert "engine-0" in gateway.living()
+    assert {"engine-0", "queue-0"} <= set(gateway.living())
     client.close()
     until("all orphans have ended", lambda: gateway.living() == [])
     assert gateway.total(Total.SESSIONS) == 1
@@ -134,7 +134,7 @@ def test_master_after_a_killed_one_takes_over(base: Path) -> None:
         with Gateway(base) as second:
             first.close()
             until("orphans are gone", lambda: first.living() == [])
-            until("their slots are free", lambda: len(second.slots()) == 2)
+            until("their slots are free", lambda: len(second.slots()) == 3)
             assert {view.generation for view in second.slots()} == {2}
             second.ask(second.connect(), "pid")
             assert second.total(Total.SESSIONS) == 2
@@ -220,7 +220,7 @@ def test_signals_of_a_terminal_and_of_habit_do_not_end_it(gateway: Gateway) -> N
         os.killpg(gateway.process.pid, signum)
     assert gateway.ask(gateway.connect(), "pid")
     assert gateway.process.poll() is None
-    assert len(gateway.living()) == 3
+    assert len(gateway.living()) == 4
 
 
 def test_ttin_and_ttou_add_and_take_a_worker(base: Path) -> None:
@@ -269,4 +269,4 @@ def test_damaged_table_is_set_aside_and_said(base: Path) -> None:
     (base / "run/demo.table").write_bytes(b"nonsense")
     with Gateway(base) as gateway:
         assert "event=table_set_aside" in gateway.log()
-        assert len(gateway.slots()) == 2
+        assert len(gateway.slots()) == 3

@@ -48,7 +48,8 @@ def in_transfer(gateway: Gateway, sender: str, running: ExitStack) -> RawClient:
 def test_five_reloads_under_load(
     start_gateway: StartGateway, sink: RawSink, running: ExitStack
 ) -> None:
-    gateway = start_gateway(sink.address)
+    # A transfer that waits for five reloads is none that hangs.
+    gateway = start_gateway(sink.address, {"protocol": {"client_data_payload_timeout": 60}})
     reloads = 5
     transfers = []
     with Traffic(gateway.address) as traffic:

@@ -5,12 +5,8 @@ from pathlib import Path
 import pytest
 
 from gwsmtp.process.hosted import hosted_domains, recipients_of
-from gwsmtp.process.services import (
-    inbound_timeouts,
-    outbound_timeouts,
-    own_name,
-    session_limits,
-)
+from gwsmtp.process.outbound import outbound_timeouts, own_name
+from gwsmtp.process.services import inbound_timeouts, session_limits
 from tests.config.helpers import config_of
 
 CLIENT_TIMERS = {
