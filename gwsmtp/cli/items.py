@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gwsmtp.process.context import QUEUE_DIRECTORY
-from gwsmtp.spool.files import Item, Spool
+from gwsmtp.spool.files import Spool
 from gwsmtp.spool.hold import MAX_HEADER_OCTETS, Hold
 from gwsmtp.spool.item import Envelope, RecipientState
+from gwsmtp.spool.stored import Item
 
 if TYPE_CHECKING:
     from rich.table import Table

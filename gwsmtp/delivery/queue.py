@@ -37,9 +37,10 @@ from gwsmtp.delivery.route import Route
 from gwsmtp.delivery.schedule import JITTER, wait_for
 from gwsmtp.delivery.spooled import SpooledDelivery
 from gwsmtp.net.offload import Offload, OffloadBusy
-from gwsmtp.spool.files import Item, ItemGone, Spool
+from gwsmtp.spool.files import ItemGone, Spool
 from gwsmtp.spool.hold import Hold, HoldReason
 from gwsmtp.spool.item import Envelope, ItemDamaged, Mark, RecipientState, StateLine
+from gwsmtp.spool.stored import Item
 
 log = logging.getLogger(__name__)
 

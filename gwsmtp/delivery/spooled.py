@@ -16,8 +16,8 @@ from gwsmtp.base.seams import Clock
 from gwsmtp.delivery.attempt import InlineDelivery, Letter, Outcome, Result
 from gwsmtp.delivery.route import Route
 from gwsmtp.delivery.schedule import interval
-from gwsmtp.spool.files import Item
 from gwsmtp.spool.item import Envelope, Mark, StateLine
+from gwsmtp.spool.stored import Item
 
 PATIENCE_S: Final = 3600.0
 _TRANSACTIONS: Final = 4

@@ -22,9 +22,10 @@ from typing import Final
 
 from gwsmtp.base.errors import SpoolError
 from gwsmtp.base.seams import MessageBody
-from gwsmtp.spool.files import ITEM_ID, Item, ItemGone, Spool, locked, names_for, sync_directory
+from gwsmtp.spool.files import ITEM_ID, ItemGone, Spool, locked, names_for, sync_directory
 from gwsmtp.spool.item import Envelope, ItemDamaged, Mark, StateLine
 from gwsmtp.spool.quota import DailyQuota
+from gwsmtp.spool.stored import Item
 
 MESSAGES_A_DAY: Final = 20
 OCTETS_A_DAY: Final = 50_000_000
