@@ -29,6 +29,8 @@ pytestmark = pytest.mark.full
 CROWD = 10_000
 WARM_UP = 500
 SENDERS = 2
+ROOM = {"max_inbound_connections": 4000}
+"""For the whole crowd: who is refused at the door is another test's."""
 KINDS = 10
 ALERT, HANDSHAKE = b"\x15", b"\x16"
 SLOWEST_S = 6
@@ -79,7 +81,7 @@ OPENED_AND_CLOSED: dict[str, tuple[bytes | End, ...]] = {
 def test_ten_thousand_connections_opened_and_closed(
     start_gateway: StartGateway, sink: RawSink
 ) -> None:
-    gateway: Gateway = start_gateway(sink.address)
+    gateway: Gateway = start_gateway(sink.address, {"server": ROOM})
     plans = endless(gateway.address, OPENED_AND_CLOSED)
     with Traffic(gateway.address, SENDERS) as early:
         run_crowd(islice(plans, WARM_UP))
@@ -144,7 +146,7 @@ def test_ten_thousand_handshakes_half_open(
 ) -> None:
     """Rows 41 and 42 are a second each: who stalls is ended by them, however many others do."""
     timers = {"tls_negotiation_timeout": 1, "tls_fail_recovery_timeout": 1}
-    settings = {"ssl": files.on_both_listeners, "protocol": timers}
+    settings = {"server": ROOM, "ssl": files.on_both_listeners | ROOM, "protocol": timers}
     gateway: Gateway = start_gateway(sink.address, settings)
     context = client_context(files.ca)
     plans = half_open(gateway, hello_of(context))
