@@ -10,7 +10,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -214,14 +214,15 @@ def test_is_killed_while_it_stands_still(place: Place, stage: str) -> None:
 
 def test_again_and_again_under_traffic(place: Place) -> None:
     """Who is put off has nothing there; who heard 250 has it once; nobody loses a session."""
-    with Traffic(place.hasty.gateway.address) as traffic:
+    traffic = Traffic(place.hasty.gateway.address)
+    with ExitStack() as clients:
+        with place.stopped():  # beyond our patience, before anybody has sent a dot
+            clients.enter_context(traffic)
+            traffic.wait_for_answers(8)
         for _ in range(3):
             traffic.wait_for_more(5)
             with place.stopped():
                 pass
-        traffic.wait_for_more(15)
-        with place.stopped():
-            traffic.wait_for_answers(4)  # it stands still beyond our patience
         traffic.wait_for_more(15)
     traffic.check(Only(place.hop, "c"), may_hear=NOT_NOW.encode())
     assert len(traffic.heard) > len(traffic.accepted)
