@@ -195,18 +195,29 @@ def gateway_starter(name: str, checkout: Path) -> Starter:
     return start
 
 
+UNREACHED = 1_000_000
+"""A limit a minute no run comes near."""
+
+
 def gateway_configuration(
     next_hop: Address, base: Path, connections: int = 1024, timeouts: str = "manual"
 ) -> str:
-    """All defaults on; the client is not exempt from them, so its limits are raised instead.
-
-    A client may hold a tenth of ``connections``: 1,024 leaves room for 20 sessions and more.
+    """All defaults on; the client is not exempt from them, so its limits are raised instead: the
+    whole path of the defence is paid for, and nothing is refused or reported.
     """
+    rate = f"{{limit: {UNREACHED}, burst: {UNREACHED}}}"
     return f"""\
 interface: {{name: bench}}
 server: {{listen: ["127.0.0.1:0"], max_inbound_connections: {connections}}}
 protocol: {{host_domain: gw.example.test, timeout_profile: {timeouts}}}
 relay_protection: {{allowed_sources: []}}
+dos_protection:
+  limits:
+    concurrency: {{limit: {connections}}}
+    connections: {rate}
+    messages: {rate}
+    recipients: {rate}
+    tls_handshakes: {rate}
 organizations:
   - name: root
     domains:
