@@ -29,10 +29,13 @@ MODULES = {
     "delivery": "attempt hop pool recipients route",
     "directory": "domains",
     "engine": "server",
+    "limits": "admission dictionary guards identity peers rangelock rate",
     "net": "cache deadline wire",
+    "process": "acceptor door",
     "protocol": "abnf client commands data events extensions hopcount params server state",
     "scan": "client connection messages outcome parse pool stream wire",
-    "session": "conversation pace services session stages trace transaction",
+    "session": "closing conduct conversation defence pace services session stages trace"
+    " transaction",
     "spool": "draft",
 }
 """By package. Not those that tests or other modules inherit from, nor what runs once a start."""
