@@ -24,7 +24,7 @@ from bench.report import plain_table, spread_of
 GOAL, MUST = 10.0, 15.0
 """µs of CPU of one admission with its release, one process alone."""
 
-KINDS = {"same": "one client", "different": "2,000 clients each"}
+KINDS = {"same": "one client", "different": "10,000 clients each"}
 STEADY_KIB = 1024
 EXAMPLES = """\b
 Examples:

@@ -25,7 +25,7 @@ from gwsmtp.limits.slots import Role, claim_slot
 _FIRST_MS = 1_000_000
 _STEP_MS = 250  # of table time between connections: within all default rates
 _WARM = 200
-_CLIENTS = 2000
+_CLIENTS = 10_000  # more than a process remembers the places of
 _FULL = 0.99
 _POLICY = Policy(most=(100_000, 100_000), concurrency_mode=Mode.OFF)
 
