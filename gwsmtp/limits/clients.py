@@ -12,7 +12,7 @@ from gwsmtp.limits import layout
 from gwsmtp.limits.arena import Table
 from gwsmtp.limits.dictionary import accepted_in, count_bad
 from gwsmtp.limits.guards import decayed, standing_strikes
-from gwsmtp.limits.identity import Identity, Placement, describe, describe_network
+from gwsmtp.limits.identity import Identity, Placement, describe
 from gwsmtp.limits.layout import (
     CLIENT_COUNT,
     CLIENT_TAGS,
@@ -98,7 +98,7 @@ def read_network(
     words, place = table.words, layout.rollup_row(row)
     rate = policy.connections
     return NetworkView(
-        network=describe_network(identity.network),
+        network=describe(identity.network, is_network=True),
         live=words[place + Rollup.LIVE],
         connections=_used(rate, words[place + Rollup.TAT_CONNECTIONS], WIDER, now_ms),
         last_seen_ms=words[place + Rollup.LAST_SEEN],

@@ -91,13 +91,13 @@ class Peers:
 
     def _least_client(self, bucket: int, now_ms: int) -> int:
         """The row of a full bucket that may best be given up, -1: none."""
-        words = self._words
+        place = layout.client_row(bucket)
+        clients = self._words[place : place + WAYS * CLIENT_WORDS].tolist()
         ranks: list[tuple[int, int, int]] = []
         penalised: list[tuple[int, int, int]] = []
         count = 0
-        for row in range(bucket, bucket + WAYS):
-            place = layout.client_row(row)
-            client = words[place : place + CLIENT_WORDS].tolist()
+        for way in range(WAYS):
+            row, client = bucket + way, clients[way * CLIENT_WORDS : (way + 1) * CLIENT_WORDS]
             is_penalised = _is_ahead(client[Client.PENALTY_UNTIL], now_ms)
             count += is_penalised
             if client[Client.LIVE]:

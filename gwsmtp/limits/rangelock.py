@@ -53,7 +53,7 @@ class RangeLock:
 
     def try_hold(self, tries: int = _TRIES) -> bool:
         """Takes the lock unless another process keeps it; never sleeps."""
-        for _ in range(tries):
+        while True:
             try:
                 fcntl.fcntl(self._fd, _SETLK, _LOCK)
             except OSError as error:
@@ -63,7 +63,9 @@ class RangeLock:
             else:
                 self._words[_HOLDER] = self._name
                 return True
-        return False
+            tries -= 1
+            if not tries:
+                return False
 
     def hold(self, patience_s: float = float("inf")) -> None:
         """Takes the lock; may sleep before it has it, never after.

@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 _PATIENCE_S: Final = 0.01
 HOLD_MS: Final = 500
+LOOKS: Final = 5
+"""So often at least, too: the machine, or the master alone, may have stood still meanwhile."""
 
 Dead = tuple[int, ...]
 """The head's words that tell a slot's child from any other."""
@@ -49,6 +51,7 @@ class Burial:
         "_keeper",
         "_kept_since_ms",
         "_lock",
+        "_looks",
         "_owner",
         "_table",
         "_waiting",
@@ -64,7 +67,7 @@ class Burial:
         self._waiting_since_ms = 0
         self._is_healing = False
         self._keeper: ProcessId | None = None
-        self._kept_since_ms = 0
+        self._kept_since_ms = self._looks = 0
 
     @property
     def is_waiting(self) -> bool:
@@ -119,10 +122,12 @@ class Burial:
             self._lock.release()
             self._keeper = None
             return
-        now_ms = self._clock.boot_ms()
         if self._keeper is None:
-            self._keeper, self._kept_since_ms = find_keeper(self._table), now_ms
-        elif now_ms - self._kept_since_ms >= HOLD_MS:
+            self._keeper, self._looks = find_keeper(self._table), 0
+            self._kept_since_ms = self._clock.boot_ms()  # looking may have taken long
+            return
+        self._looks += 1
+        if self._looks >= LOOKS and self._clock.boot_ms() - self._kept_since_ms >= HOLD_MS:
             keeper, self._keeper = self._keeper, None
             if find_keeper(self._table) == keeper:
                 self._end(keeper[0])

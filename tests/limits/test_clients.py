@@ -15,7 +15,7 @@ from gwsmtp.limits.clients import (
     read_network,
     worst_clients,
 )
-from gwsmtp.limits.identity import Placement, describe_network, identify
+from gwsmtp.limits.identity import Placement, describe, identify
 from gwsmtp.limits.layout import Client
 from gwsmtp.limits.peaks import Peak, note_peak
 from gwsmtp.limits.peers import Peers
@@ -104,7 +104,7 @@ def test_forgiven_is_the_penalty_and_not_what_hides_or_counts(table: Table) -> N
     ],
 )
 def test_a_network_by_its_name(ip: str, network: str) -> None:
-    assert describe_network(identify(ip).network) == network
+    assert describe(identify(ip).network, is_network=True) == network
 
 
 def test_percentile_is_the_nearest_rank() -> None:

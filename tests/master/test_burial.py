@@ -21,7 +21,7 @@ from gwsmtp.limits.peers import Peers
 from gwsmtp.limits.policy import Policy
 from gwsmtp.limits.rangelock import RangeLock
 from gwsmtp.limits.slots import Role, SlotWriter, claim_slot, free_slot, read_slot, read_slots
-from gwsmtp.master.burial import HOLD_MS, Burial
+from gwsmtp.master.burial import HOLD_MS, LOOKS, Burial
 from tests.support.tables import SECRET, never_sleep
 from tests.support.wait import wait_for
 
@@ -224,7 +224,8 @@ def test_who_keeps_the_lock_half_a_second_is_ended(
     grave.burial.free_lock()
     assert waits(grave), "the loop's turns come quickly now"
     grave.clock.ms += HOLD_MS - 1
-    grave.burial.free_lock()
+    for _ in range(LOOKS):
+        grave.burial.free_lock()
     assert not keeper.is_dead()
     grave.clock.ms += 1
     grave.burial.free_lock()
@@ -236,12 +237,21 @@ def test_who_keeps_the_lock_half_a_second_is_ended(
     assert read_slots(grave.table) == []
 
 
+def test_a_master_that_stood_still_itself_ends_nobody(grave: Grave, keeper: Keeper) -> None:
+    grave.burial.free_lock()
+    grave.clock.ms += 10 * HOLD_MS
+    for _ in range(LOOKS - 1):
+        grave.burial.free_lock()
+    assert not keeper.is_dead()
+
+
 def test_a_lock_that_changes_hands_ends_nobody(grave: Grave, keeper: Keeper) -> None:
     grave.burial.free_lock()
     grave.clock.ms += HOLD_MS
     keeper.end()
     grave.disturber.hold()  # this process, as the next one
-    grave.burial.free_lock()
+    for _ in range(LOOKS):
+        grave.burial.free_lock()
     grave.disturber.release()
     grave.burial.free_lock()
     assert not grave.burial.is_waiting
