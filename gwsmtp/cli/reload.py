@@ -34,8 +34,9 @@ def command(config_path: Path, timeout: float) -> int:
 
     Example: gwsmtp reload -c gwsmtp.yaml
 
-    Exit codes: 0 the new generation serves; 1 nothing has changed (the log says why), or it may not
-    be signalled; 69 no gateway runs; 78 the configuration has problems.
+    Exit codes: 0 the new generation serves; 1 nothing has changed (the log says why), an address
+    could not be bound although the rest acts, or it may not be signalled; 69 no gateway runs;
+    78 the configuration has problems.
     """
     from gwsmtp.config.loader import load_config
 
@@ -72,6 +73,9 @@ def command(config_path: Path, timeout: float) -> int:
         click.echo(f"{config.interface.name}: generation {table.generation} serves")
     finally:
         table.close()
+    if found.reload_refused:
+        click.echo(f"gwsmtp: {found.reload_refused}; the old listeners stay", err=True)
+        return ExitCode.FAILED
     return ExitCode.OK
 
 

@@ -27,12 +27,12 @@ def command(config_path: Path, as_json: bool) -> int:
     Example: gwsmtp status -c gwsmtp.yaml
 
     Exit codes: 0 it runs; 69 it does not (the table is shown all the same); 1 the table cannot be
-    read; 78 the configuration has problems.
+    read; 78 the file does not say which gateway: other problems do not matter here.
     """
-    from gwsmtp.config.loader import load_config
+    from gwsmtp.config.whereabouts import find_whereabouts
 
-    config = load_config(config_path)
-    status = collect(config.paths.run, config.interface.name, SystemClock().boot_ms())
+    place = find_whereabouts(config_path)
+    status = collect(place.run, place.name, SystemClock().boot_ms())
     if as_json:
         click.echo(json.dumps(status))
     else:
@@ -51,6 +51,7 @@ def collect(run: Path, name: str, now_ms: int) -> dict[str, Any]:
         "generation": None,
         "reloads": master.reloads_done if master else 0,
         "reload_failure": master.reload_failure if master else "",
+        "reload_refused": master.reload_refused if master else "",
         "counting_s": None,
         "sessions": 0,
         "processes": [],
@@ -95,6 +96,8 @@ def _show(status: dict[str, Any]) -> None:
         click.echo(f"generation {status['generation']}, {status['reloads']} reloads")
         if status["reload_failure"]:
             click.echo(f"the last reload changed nothing: {status['reload_failure']}")
+        if status["reload_refused"]:
+            click.echo(f"not open since the last reload: {status['reload_refused']}")
     else:
         click.echo(f"{status['interface']}: not running")
     if status["processes"]:

@@ -29,18 +29,18 @@ def command(config_path: Path, now: bool, timeout: float | None) -> int:
     Example: gwsmtp stop -c gwsmtp.yaml
 
     Exit codes: 0 it has ended, or did not run; 1 it still runs after the timeout, or may not be
-    signalled; 78 the configuration has problems.
+    signalled; 78 the file does not say which gateway: other problems do not matter here.
     """
-    from gwsmtp.config.loader import load_config
+    from gwsmtp.config.whereabouts import find_whereabouts
 
-    config = load_config(config_path)
-    path = config.paths.run / f"{config.interface.name}.pid"
+    place = find_whereabouts(config_path)
+    path = place.pidfile
     master = read_pidfile(path)
     if master is None:
         click.echo(f"gwsmtp: not running ({path})", err=True)
         return ExitCode.OK
     if timeout is None:
-        timeout = config.workers.drain_timeout + _GRACE_S
+        timeout = place.drain_timeout + _GRACE_S
     try:
         fd = os.pidfd_open(master.pid)
     except ProcessLookupError:

@@ -52,7 +52,8 @@ def _render(key: KeyPath, text: str, line: int, path: Path) -> str:
     return Problem(key, text, line).render(str(path))
 
 
-def _parse(text: str, path: Path) -> Parsed:
+def parse_text(text: str, path: Path) -> Parsed:
+    """The text of the file ``path`` as values. Raises ConfigError where it is no YAML."""
     try:
         return parse(text)
     except TextError as e:
@@ -62,7 +63,7 @@ def _parse(text: str, path: Path) -> Parsed:
 def load(path: Path, model: type[Model]) -> Model:
     """The file as a ``model``. Raises ConfigError with every problem."""
     text = read_text(path)
-    parsed = _parse(text, path)
+    parsed = parse_text(text, path)
     value = {} if parsed.value is None else parsed.value
     problems = [Problem(p.path, p.problem, p.line) for p in parsed.problems]
     try:
@@ -115,7 +116,7 @@ def _no_collector() -> Iterator[None]:
 def _check(path: Path) -> Report:
     try:
         text = read_text(path)
-        parsed = _parse(text, path)
+        parsed = parse_text(text, path)
     except ConfigError as e:
         return Report(e.problems, [], None)
     value = {} if parsed.value is None else parsed.value

@@ -96,6 +96,11 @@ class Generation:
         return [*self.leaving, self.engine.seat] if self.engine else self.leaving
 
     @property
+    def refused(self) -> tuple[str, ...]:
+        """Why addresses of its configuration could not be bound."""
+        return self.rebind.refused + self.ssl_rebind.refused
+
+    @property
     def own(self) -> list[Seat]:
         """The seats that it brought."""
         return self.needed if self.is_new_engine else self.leaving

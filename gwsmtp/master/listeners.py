@@ -33,12 +33,14 @@ Address = tuple[str, int]
 @dataclass(frozen=True, slots=True)
 class Rebind:
     """A change that is prepared: ``after`` is what there is when it is done. Nothing of ``gone`` is
-    closed before ``ListenerSet.commit``, nothing of ``opened`` before ``abandon``.
+    closed before ``ListenerSet.commit``, nothing of ``opened`` before ``abandon``. ``refused``
+    says why addresses could not be bound.
     """
 
     after: tuple[tuple[Address, socket.socket], ...]
     opened: tuple[socket.socket, ...]
     gone: tuple[socket.socket, ...]
+    refused: tuple[str, ...] = ()
 
     @property
     def sockets(self) -> tuple[socket.socket, ...]:
@@ -70,7 +72,7 @@ class ListenerSet:
         left = list(self._open)
         after: list[tuple[Address, socket.socket]] = []
         opened: list[socket.socket] = []
-        failed = False
+        refused: list[str] = []
         try:
             for endpoint in endpoints:
                 address = (endpoint.host, endpoint.port)
@@ -84,7 +86,7 @@ class ListenerSet:
                 except HaltMaster as halt:
                     if must_bind:
                         raise
-                    failed = True
+                    refused.append(halt.reason)
                     log.error("event=listener_refused reason=%s", quoted(halt.reason))
                 else:
                     after.append((address, opened[-1]))
@@ -92,11 +94,12 @@ class ListenerSet:
             for listener in opened:
                 listener.close()
             raise
-        if failed and left:
+        if refused and left:
             kept_text = ",".join(address_text(sock) for _, sock in left)
             log.error("event=listeners_kept listen=%s", kept_text)
             after, left = after + left, []
-        return Rebind(tuple(after), tuple(opened), tuple(sock for _, sock in left))
+        gone = tuple(sock for _, sock in left)
+        return Rebind(tuple(after), tuple(opened), gone, tuple(refused))
 
     def commit(self, rebind: Rebind) -> None:
         """What was prepared is so from now on."""

@@ -214,7 +214,11 @@ class Master:
         if self._duties is not None:
             reloading = self._duties.reloading
             self._pidfile.write(
-                self._addresses(), reloading.asked, reloading.done, reloading.failure
+                (*self._addresses(), *self._addresses(is_ssl=True)),
+                reloading.asked,
+                reloading.done,
+                reloading.failure,
+                reloading.refused,
             )
 
     # The loop

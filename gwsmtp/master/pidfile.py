@@ -3,9 +3,10 @@
 First line the pid, as tools expect; then its start time in clock ticks, so that a reused pid is
 never signalled; then one line for each address it listens on; then ``KEY=VALUE`` lines about
 reloads: ``asked`` and ``done`` count HUPs, ``failure`` says why the last reload changed nothing,
-blank where it acted. While the master lives it holds a
-record lock on the file, which its children do not inherit and which dies with it: the lock, not
-the content, decides whether a second one may start. Read by ``stop`` and ``status``.
+blank where it acted, ``refused`` which addresses could not be bound where it did. While the master
+lives it holds a record lock on the file, which its children do not inherit and which dies with it:
+the lock, not the content, decides whether a second one may start. Read by ``reload``, ``stop`` and
+``status``.
 """
 
 import fcntl
@@ -28,6 +29,7 @@ class RunningMaster:
     reloads_asked: int = 0
     reloads_done: int = 0
     reload_failure: str = ""
+    reload_refused: str = ""
 
     @property
     def is_alive(self) -> bool:
@@ -47,6 +49,7 @@ def read_pidfile(path: Path) -> RunningMaster | None:
             int(pairs.get("asked", 0)),
             int(pairs.get("done", 0)),
             pairs.get("failure", ""),
+            pairs.get("refused", ""),
         )
     except (OSError, ValueError, IndexError):
         return None
@@ -86,11 +89,21 @@ class PidFile:
             os.close(fd)  # the last holder removed the file between our open and our lock
 
     def write(
-        self, listen: tuple[str, ...], asked: int = 0, done: int = 0, failure: str = ""
+        self,
+        listen: tuple[str, ...],
+        asked: int = 0,
+        done: int = 0,
+        failure: str = "",
+        refused: str = "",
     ) -> None:
         """Stores who we are, where we listen, and how reloads went."""
         pid, ticks = procid.own_id()
-        reloads = (f"asked={asked}", f"done={done}", f"failure={' '.join(failure.split())}")
+        reloads = (
+            f"asked={asked}",
+            f"done={done}",
+            f"failure={' '.join(failure.split())}",
+            f"refused={' '.join(refused.split())}",
+        )
         text = "".join(f"{line}\n" for line in (pid, ticks, *listen, *reloads)).encode("utf-8")
         os.fchmod(self._fd, 0o644)
         os.pwrite(self._fd, text, 0)

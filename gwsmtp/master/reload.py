@@ -4,8 +4,9 @@ HUPs are counted. Those that come while a reload is under way are remembered as 
 read again afterwards, so that what was written before the last HUP is in effect at the end. While
 the table has no room for one generation more, since older ones still drain, a reload waits.
 
-``asked``, ``done`` and ``failure`` are published in the pidfile: whoever sends a HUP after having
-read ``asked = n`` knows that it has been dealt with when ``done > n``.
+``asked``, ``done``, ``failure`` and ``refused`` are published in the pidfile: whoever sends a HUP
+after having read ``asked = n`` knows that it has been dealt with when ``done > n``. ``refused``
+says which addresses could not be bound while everything else acts.
 
 systemd (Type=notify-reload) hears RELOADING when the file is read, READY when it is over.
 Called by the master's loop only; nothing blocks.
@@ -28,7 +29,7 @@ _SHOWN_KEYS = 20
 
 
 class Reloading:
-    """All reloads of one master. ``publish`` is called when one of the three numbers changed."""
+    """All reloads of one master. ``publish`` is called when one of its public values changed."""
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class Reloading:
         self.asked = 0
         self.done = 0
         self.failure = ""
+        self.refused = ""
 
     def ask(self) -> None:
         """HUP."""
@@ -123,6 +125,7 @@ class Reloading:
         self._is_under_way = False
         self.done, self.failure = self._taken, failure
         current = self._generations.current
+        self.refused = "; ".join(current.refused) if current is not None and not failure else ""
         if failure and current is not None:
             try:
                 self._logfile.open(current.config)

@@ -27,14 +27,25 @@ BEGINNING, REST = b"Subject: x\r\n\r\n", b"the rest\r\n.\r\n"
 
 def reload(gateway: Gateway, *options: str) -> "subprocess.CompletedProcess[str]":
     """What ``gwsmtp reload`` does and says."""
+    return command(gateway, "reload", *options)
+
+
+def command(gateway: Gateway, name: str, *options: str) -> "subprocess.CompletedProcess[str]":
+    """What a command does and says."""
     return subprocess.run(
-        [gateway.folder / "gwsmtp", "reload", "-c", gateway.config_path, *options],
+        [gateway.folder / "gwsmtp", name, "-c", gateway.config_path, *options],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+def greeted(address: str) -> None:
+    """A client is served at ``address``."""
+    with RawClient(address) as client:
+        client.greet()
 
 
 def in_transfer(gateway: Gateway, sender: str, running: ExitStack) -> RawClient:
@@ -138,7 +149,7 @@ def test_address_that_is_taken_keeps_the_old_listener(
         )
         with Traffic(gateway.address) as traffic:
             traffic.wait_for_more()
-            assert reload(gateway).returncode == ExitCode.OK
+            assert reload(gateway).returncode == ExitCode.FAILED
             traffic.wait_for_more()
         traffic.check(sink)
         assert " level=ERROR " in gateway.wait_for_log(f"cannot listen on {taken}: taken by")
@@ -167,6 +178,30 @@ def test_workers_that_cannot_live_leave_the_old_ones_alone(
     os.chown(spool, owner.st_uid, owner.st_gid)
     spool.chmod(owner.st_mode & 0o7777)
     assert reload(gateway).stdout == "test: generation 3 serves\n"
+
+
+def test_a_refused_address_fails_the_command_although_the_rest_of_the_file_acts(
+    start_gateway: StartGateway, sink: RawSink
+) -> None:
+    gateway = start_gateway(sink.address)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        gateway.configure({"server": {"listen": [taken]}, "workers": {"count": 1}})
+        done = reload(gateway)
+    assert done.returncode == ExitCode.FAILED
+    assert done.stdout == "test: generation 2 serves\n"
+    assert re.fullmatch(
+        rf"gwsmtp: cannot listen on {taken}: taken by .+ \(pid {os.getpid()}\); "
+        r"the old listeners stay\n",
+        done.stderr,
+    )
+    assert len(wait_for_generation(gateway, 2)) == 1
+    greeted(gateway.address)
+    status = command(gateway, "status")
+    assert f"not open since the last reload: cannot listen on {taken}: taken by" in status.stdout
+    # The address is free now: what was asked for is done by asking again.
+    assert reload(gateway).returncode == ExitCode.OK
+    greeted(taken)
 
 
 def test_old_workers_killed_while_they_drain(
@@ -216,3 +251,17 @@ def test_drain_timeout_ends_an_old_generation(
     with pytest.raises((AssertionError, ConnectionResetError)):
         transfer.read_line()
     assert sink.by_sender() == {}
+
+
+def test_a_broken_file_hinders_neither_status_nor_stop(
+    start_gateway: StartGateway, sink: RawSink
+) -> None:
+    gateway = start_gateway(sink.address)
+    gateway.configure({"server": {"listen": "nowhere"}, "nonsense": True, "workers": {"count": -1}})
+    done = reload(gateway)
+    assert done.returncode == ExitCode.CONFIG
+    status = command(gateway, "status")
+    assert (status.returncode, status.stderr) == (ExitCode.OK, "")
+    assert f"test: running, pid {gateway.pid}" in status.stdout
+    assert command(gateway, "stop").returncode == ExitCode.OK
+    gateway.wait_for_exit()

@@ -2,10 +2,12 @@
 
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
 
+from gwsmtp.master.pidfile import read_pidfile
 from tests.process.conftest import StartGateway
 from tests.support.eventlog import events
 from tests.support.gateway import Gateway
@@ -119,3 +121,68 @@ def test_a_start_with_a_key_of_another_certificate_serves_in_clear_until_it_is_m
     client = by_starttls(gateway.address, client_context(files.ca))
     assert shown(client) == files.serial
     client.close()
+
+
+def start_without_a_key(
+    start_gateway: StartGateway, sink: RawSink, files: Files
+) -> tuple[Gateway, str]:
+    """A gateway whose key cannot be read yet, and the address of the SSL listener it is to have."""
+    files.key.rename(files.key.with_suffix(".later"))
+    with socket.socket() as chosen:  # 0 would be another port than the one to look at
+        chosen.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{chosen.getsockname()[1]}"
+    group = {"enable_tls": True, "enabled": True, "listen": [address], **files.settings}
+    gateway: Gateway = start_gateway(sink.address, {"ssl": group})
+    assert gateway.ready_line["ssl"] == []
+    assert events(gateway, "tls_unavailable")
+    with RawClient(gateway.address) as client:
+        client.read_reply()
+        assert not offers_starttls(client)
+    with pytest.raises(ConnectionRefusedError):
+        RawClient(address)
+    return gateway, address
+
+
+def offers_starttls(client: RawClient) -> bool:
+    return any("STARTTLS" in line for line in client.command("EHLO client.example").lines)
+
+
+def check_both_listeners(gateway: Gateway, address: str, files: Files) -> None:
+    """TLS is there on both, with this certificate."""
+    context = client_context(files.ca)
+    for client in (over_ssl(address, context), by_starttls(gateway.address, context)):
+        assert shown(client) == files.serial
+        client.close()
+    assert address in pidfile_addresses(gateway)
+
+
+def pidfile_addresses(gateway: Gateway) -> tuple[str, ...]:
+    master = read_pidfile(gateway.base / "run" / "test.pid")
+    assert master is not None
+    return master.listen
+
+
+def test_hup_opens_the_ssl_listener_when_the_first_good_certificate_is_there(
+    start_gateway: StartGateway, sink: RawSink, files: Files
+) -> None:
+    gateway, address = start_without_a_key(start_gateway, sink, files)
+    with RawClient(gateway.address) as living:
+        living.greet()
+        living.begin_data("a@client.example", ["b@example.test"])
+        living.send(b"Subject: x\r\n")
+        files.key.with_suffix(".later").rename(files.key)
+        reload(gateway, "reloaded")
+        check_both_listeners(gateway, address, files)
+        living.send(b"\r\nhi\r\n.\r\n")
+        assert living.read_reply().code == 250
+    assert len(sink.wait_for_messages(1)) == 1
+
+
+@pytest.mark.timeout(150)
+def test_the_ssl_listener_opens_by_itself_when_the_first_good_certificate_is_there(
+    start_gateway: StartGateway, sink: RawSink, files: Files
+) -> None:
+    gateway, address = start_without_a_key(start_gateway, sink, files)
+    files.key.with_suffix(".later").rename(files.key)
+    wait_for(lambda: events(gateway, "reloaded"), "event=reloaded", 90)
+    check_both_listeners(gateway, address, files)
