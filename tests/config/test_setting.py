@@ -28,7 +28,7 @@ def test_what_acts_already() -> None:
         "protocol.bare_newline", "organizations[].domains[].recipients", "scan.deadline",
         "workers.count", "paths.spool", "delivery.inline_patience", "logging.to",
     }  # fmt: skip
-    waiting = {"server.max_inbound_connections", "protocol.noop_interval", "hold.keep_for"}
+    waiting = {"server.max_inbound_connections", "protocol.noop_interval", "delivery.min_free"}
     assert not acting & idle
     assert waiting <= idle
 
