@@ -60,14 +60,16 @@ class DeliveryGroup(Group):
     ] = setting(
         _SCHEDULE,
         title="Retry schedule",
-        description="Seconds between tries of the queue, in order; the last repeats. A jitter is "
-        "added.",
+        description="Seconds between tries of the queue, in order; the last repeats. Each is up to "
+        "a quarter shorter or longer.",
+        enforced=True,
         max_length=100,
     )
     give_up_after: Whole = setting(
         345600,
         title="Give up after",
-        description="Seconds after which the queue gives a message back to its sender.",
+        description="Seconds after which the queue stops trying, and the message is held.",
+        enforced=True,
         ge=60,
         le=2592000,
     )

@@ -15,6 +15,7 @@ class HoldGroup(Group):
         2592000,
         title="Keep for",
         description="Seconds an item is kept.",
+        enforced=True,
         ge=3600,
         le=315360000,
     )
@@ -22,11 +23,13 @@ class HoldGroup(Group):
         0.05,
         title="Largest share",
         description="Share of the file system that dictionary-attack items may fill together.",
+        enforced=True,
     )
     max_items: Whole = setting(
         20000,
         title="Most items",
         description="Dictionary-attack items kept together.",
+        enforced=True,
         ge=0,
         le=10**7,
     )

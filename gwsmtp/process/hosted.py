@@ -1,6 +1,6 @@
 """The hosted domains of a configuration, with their lists of recipients read.
 
-Called once by each worker at its start, by its composition root; blocks on the disk.
+Called once by each worker and queue at its start; blocks on the disk.
 """
 
 import logging
@@ -21,20 +21,24 @@ _PLAIN_ADDRESS: Final = re.compile(r"[\w.+=&'/~-]+@[A-Za-z0-9.-]+", re.ASCII)
 
 
 def hosted_domains(
-    organizations: Sequence[Organization], above: str = ""
+    organizations: Sequence[Organization], above: str = "", *, with_lists: bool = True
 ) -> Iterator[HostedDomain]:
-    """All domains of a tree of organisations; reads their lists of recipients."""
+    """All domains of a tree of organisations; reads their lists of recipients, or takes any
+    recipient for good where only hosts are wanted.
+    """
     for organization in organizations:
         path = f"{above}/{organization.name}" if above else organization.name
         for domain in organization.domains:
-            yield _hosted_domain(domain, path)
-        yield from hosted_domains(organization.children, path)
+            yield _hosted_domain(domain, path, with_lists=with_lists)
+        yield from hosted_domains(organization.children, path, with_lists=with_lists)
 
 
-def _hosted_domain(domain: Domain, organization: str) -> HostedDomain:
+def _hosted_domain(domain: Domain, organization: str, *, with_lists: bool) -> HostedDomain:
     hosts = tuple(
         SmtpHost(row.endpoint.host, row.endpoint.port, row.priority) for row in domain.smtp_hosts
     )
+    if not with_lists:
+        return HostedDomain(domain.name, organization, hosts, RecipientRule.ANY)
     if domain.recipients_file is not None:
         known = _addresses(domain)
         return HostedDomain(domain.name, organization, hosts, RecipientRule.LIST, known)

@@ -62,8 +62,7 @@ def main(context: ChildContext, child: Child) -> None:
     queue, hops = _build(config, child, spool, hold, disk)
     child.on_drain(queue.drain)
     child.ready()  # before it has the lock, which the one it replaces gives back only then
-    lock = _claim(child, spool)
-    if lock < 0:
+    if not _claim(child, spool, disk):
         return
     child.set_title("delivering")
     log.info("event=queue_begins swept=%d", disk.run(spool.sweep))
@@ -75,8 +74,7 @@ def main(context: ChildContext, child: Child) -> None:
     gevent.spawn(_look, queue, spool, disk)
     gevent.spawn(_expire, hold, config.hold, disk, child)
     child.wait()
-    hops.close()
-    os.close(lock)
+    hops.close()  # the lock goes with the process, when nothing of it can deliver any more
 
 
 def _build(
@@ -103,7 +101,7 @@ def _build(
         disk,
         clock,
         rng,
-        _Routes(Directory(hosted_domains(config.organizations))).route_to,
+        _Routes(Directory(hosted_domains(config.organizations, with_lists=False))).route_to,
         per_host=share,
         give_up_after=float(config.delivery.give_up_after),
     )
@@ -135,22 +133,22 @@ class _Routes:
         return self._router.route_to(domain) if domain is not None else None
 
 
-def _claim(child: Child, spool: Spool) -> int:
-    """The lock of the spool, as soon as nobody else has it; -1 when a drain comes before."""
-    is_waiting = False
+def _claim(child: Child, spool: Spool, disk: Offload) -> bool:
+    """Gets the lock of the spool for the life of this process, as soon as nobody else has it;
+    False when a drain comes before.
+    """
+    child.set_title("waiting")
+    trouble = ""
     while not child.is_draining:
         try:
-            lock = spool.claim()
+            if disk.run(spool.claim) is not None:
+                return True
         except SpoolError as e:
-            log.error("event=queue_trouble cause=%s", quoted(str(e)))
-            lock = None
-        if lock is not None:
-            return lock
-        if not is_waiting:
-            is_waiting = True
-            child.set_title("waiting")
+            if str(e) != trouble:
+                trouble = str(e)
+                log.error("event=queue_trouble cause=%s", quoted(trouble))
         gevent.sleep(_CLAIM_S)
-    return -1
+    return False
 
 
 def _hear(queue: DeliveryQueue, fd: int) -> None:
