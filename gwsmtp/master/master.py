@@ -46,7 +46,12 @@ from gwsmtp.master.signals import SIGNALS, SignalQueue, is_on_terminal
 from gwsmtp.master.tlscontexts import TlsContexts
 from gwsmtp.process.context import ChildContext, Settings, bell_path
 from gwsmtp.process.control import Word
-from gwsmtp.process.privileges import Account, PrivilegeError, find_account
+from gwsmtp.process.privileges import (
+    Account,
+    PrivilegeError,
+    find_account,
+    warn_about_privileges,
+)
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +146,7 @@ class Master:
         self._pidfile.acquire()
         listeners.remove_stale(config.paths.run, f"{self._name}.engine-*.sock")
         table, generation = self._open_table(account)
-        _warn_about_privileges(account)
+        warn_about_privileges(account)
         self._signals.open()
         self._lifeline_read, self._lifeline_write = os.pipe2(os.O_CLOEXEC)
         burial = Burial(table, self._id, self._clock)
@@ -392,10 +397,3 @@ class Master:
 
     def _set_title(self, state: str) -> None:
         setproctitle.setproctitle(f"gwsmtp: master [{self._name}] {state}")
-
-
-def _warn_about_privileges(account: Account | None) -> None:
-    if os.geteuid() == 0 and account is None:
-        log.warning("event=privileged note=%s", quoted("workers.user is not set"))
-    elif os.geteuid() != 0 and account and account.uid != os.geteuid():
-        log.warning("event=unprivileged note=%s", quoted("not root, so workers.user is not used"))

@@ -7,11 +7,15 @@ as root.
 """
 
 import grp
+import logging
 import os
 import pwd
 from dataclasses import dataclass
 
 from gwsmtp.base.errors import GatewayError
+from gwsmtp.base.logs import quoted
+
+log = logging.getLogger(__name__)
 
 
 class PrivilegeError(GatewayError):
@@ -68,3 +72,11 @@ def drop_privileges(account: Account) -> None:
     except PermissionError:
         return
     raise PrivilegeError(f"root could be regained after becoming {account.user!r}")
+
+
+def warn_about_privileges(account: Account | None) -> None:
+    """Logs where ``workers.user`` is not what children will be."""
+    if os.geteuid() == 0 and account is None:
+        log.warning("event=privileged note=%s", quoted("workers.user is not set"))
+    elif os.geteuid() != 0 and account and account.uid != os.geteuid():
+        log.warning("event=unprivileged note=%s", quoted("not root, so workers.user is not used"))

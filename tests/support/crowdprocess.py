@@ -26,7 +26,14 @@ class Crowd:
     """The process, as a test sees it; all numbers are of clients."""
 
     def __init__(self, address: str, networks: int = 100, *, is_ssl: bool = False) -> None:
-        argv = [sys.executable, "-m", "tests.support.crowdprocess", address, str(networks), str(is_ssl)]
+        argv = [
+            sys.executable,
+            "-m",
+            "tests.support.crowdprocess",
+            address,
+            str(networks),
+            str(is_ssl),
+        ]
         self._process = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=_ROOT
         )
