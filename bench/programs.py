@@ -200,12 +200,17 @@ def gateway_configuration(
 ) -> str:
     """All defaults on; the client is not exempt from them, so its limits are raised instead.
 
-    A client may hold a tenth of ``connections``: 1,024 leaves room for 20 sessions and more.
+    A client may hold a tenth of ``connections``: 1,024 leaves room for 20 sessions and more. And one
+    client that sends what thousands do must not be reported anew with each message: all rates are
+    kept, and are too high to be reached.
     """
+    rate = "{limit: 1000000, burst: 1000000}"
     return f"""\
 interface: {{name: bench}}
 server: {{listen: ["127.0.0.1:0"], max_inbound_connections: {connections}}}
 protocol: {{host_domain: gw.example.test, timeout_profile: {timeouts}}}
+dos_protection:
+  limits: {{connections: {rate}, messages: {rate}, recipients: {rate}, tls_handshakes: {rate}}}
 relay_protection: {{allowed_sources: []}}
 organizations:
   - name: root

@@ -31,6 +31,7 @@ MODULES = {
     "engine": "server",
     "limits": "admission dictionary guards identity peaks peers rangelock rate shadow",
     "net": "cache deadline wire",
+    "process": "acceptor door",
     "protocol": "abnf client commands data events extensions hopcount params server state",
     "scan": "client connection messages outcome parse pool stream wire",
     "session": "closing conduct conversation defence hiding pace services session stages "

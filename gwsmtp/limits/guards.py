@@ -110,6 +110,22 @@ class Guard:
             place = layout.client_row(row)
             return self._charge(place, reason, RatePolicy(rate.rate, mode), times, now_ms)
 
+    def charge_message(self, row: int, now_ms: int, *, ahead: bool) -> tuple[Charge, Charge]:
+        """Charges a message and, ``ahead``, its first recipient unless the message is refused: one
+        hold of the lock for both.
+        """
+        messages, recipients = self.policy.messages, self.policy.recipients
+        message = recipient = FREE
+        if row < 0 or not (messages.mode or recipients.mode):
+            return message, recipient
+        place = layout.client_row(row)
+        with self._lock:
+            if messages.mode:
+                message = self._charge(place, Reason.MESSAGE_RATE, messages, 1, now_ms)
+            if ahead and recipients.mode and not message.refuses:
+                recipient = self._charge(place, Reason.RECIPIENT_RATE, recipients, 1, now_ms)
+        return message, recipient
+
     def _charge(
         self, place: int, reason: Reason, rate: RatePolicy, times: int, now_ms: int
     ) -> Charge:

@@ -82,10 +82,15 @@ class Conduct:
 
     def begin_message(self) -> Reply | None:
         """MAIL: charges the message, and a recipient ahead; the refusal where that is too much."""
-        refusal = self._charge(Reason.MESSAGE_RATE)
-        if refusal is None and not self._reserved:
-            refusal = self._charge(Reason.RECIPIENT_RATE)
+        defence = self._defence
+        message, recipient = defence.guard.charge_message(
+            self._row, defence.now_ms(), ahead=not self._reserved
+        )
+        refusal = self._refuse(message) if message.hit else None
+        if refusal is None:
             self._reserved = 1
+            if recipient.hit:
+                refusal = self._refuse(recipient)
         return refusal
 
     def begin_recipient(self) -> Reply | None:
