@@ -200,9 +200,9 @@ def gateway_configuration(
 ) -> str:
     """All defaults on; the client is not exempt from them, so its limits are raised instead.
 
-    A client may hold a tenth of ``connections``: 1,024 leaves room for 20 sessions and more. And one
-    client that sends what thousands do must not be reported anew with each message: all rates are
-    kept, and are too high to be reached.
+    A client may hold a tenth of ``connections``: 1,024 leaves room for 20 sessions and more. And
+    one client that sends what thousands do must not be reported anew with each message: all rates
+    are kept, and are too high to be reached.
     """
     rate = "{limit: 1000000, burst: 1000000}"
     return f"""\
