@@ -132,6 +132,12 @@ class Peers:
         return row
 
 
+def count_passes(words: memoryview, now_ms: int) -> int:
+    """Clients with a pass. Takes no lock, and some ms, as it goes through all rows."""
+    until: list[int] = words[layout.client_column(Client.PASS_UNTIL)].tolist()
+    return sum(stamp > now_ms for stamp in until)
+
+
 def _worth(client: list[int], now_ms: int) -> int:
     """What a row remembers: 0 nothing any more, 1 little, 2 a pass, 3 a score or worse."""
     is_recent = now_ms - client[Client.LAST_SEEN] < FORGET_MS

@@ -18,6 +18,9 @@ called with False when accepting is to be held, with True when it is to go on.
 
 An engine serves workers: when the master is gone it drains only after they have ended.
 
+How late the loop came to its timers, at worst within a second, stands in the slot
+(``LOOP_LAG_US``).
+
 Nothing here blocks but ``wait``. Watchers keep the loop alive, so a main that waits for ever is no
 LoopExit.
 
@@ -73,6 +76,9 @@ class Child:
         self._drain_callbacks: list[Callback] = []
         self._stop_callbacks: list[Callback] = []
         self._accepting_callbacks: list[Callable[[bool], object]] = []
+        self._beat_callbacks: list[Callback] = []
+        self._flushed_s = clock.monotonic()
+        self._lag_s = 0.0
         self._done = gevent.event.Event()
         self._is_draining = False
         self._is_stopping = False
@@ -97,6 +103,10 @@ class Child:
     def on_accepting(self, callback: Callable[[bool], object]) -> None:
         """Registers who holds (False) and resumes (True) accepting; must not wait."""
         self._accepting_callbacks.append(callback)
+
+    def on_beat(self, callback: Callback) -> None:
+        """Registers what is done once a second; must not wait."""
+        self._beat_callbacks.append(callback)
 
     def ready(self) -> None:
         """Tells the master, and through it the world, that this child serves."""
@@ -125,7 +135,7 @@ class Child:
         beat = loop.timer(_BEAT_S, _BEAT_S)
         beat.start(self._beat)
         flush = loop.timer(_FLUSH_S, _FLUSH_S)
-        flush.start(self.log_writer.flush)
+        flush.start(self._flush)
         self._lifeline.start(self._on_lifeline)
         self._watchers += [beat, flush]
         if self.context.control_fd >= 0:
@@ -145,8 +155,19 @@ class Child:
 
     def _beat(self) -> None:
         self.slot.beat(self.clock.boot_ms())
+        self.slot.set_gauge(Gauge.LOOP_LAG_US, int(self._lag_s * 1_000_000))
+        self._lag_s = 0.0
+        for callback in self._beat_callbacks:
+            callback()
         if self.context.role is Role.WORKER:
             self._show_title()
+
+    def _flush(self) -> None:
+        """Writes the log out, and sees how late the loop comes to it."""
+        now_s = self.clock.monotonic()
+        self._lag_s = max(self._lag_s, now_s - self._flushed_s - _FLUSH_S)
+        self._flushed_s = now_s
+        self.log_writer.flush()
 
     def _show_title(self) -> None:
         context = self.context

@@ -13,9 +13,12 @@ from gwsmtp.limits.dictionary import Dictionary
 from gwsmtp.limits.guards import Guard, threshold
 from gwsmtp.limits.identity import Placement
 from gwsmtp.limits.policy import Policy
+from gwsmtp.limits.pressure import TENSE, read_level
 from gwsmtp.limits.slots import Gauge, SlotWriter, sum_gauge
 
 _DELAYED_SHARE: Final = 0.1
+LEAST_PATIENCE_S: Final = 5.0
+"""No timer is halved to less."""
 
 
 class Defence:
@@ -63,6 +66,15 @@ class Defence:
         self._slot = slot
         self._clock = clock
 
+    @property
+    def is_pressed(self) -> bool:
+        """Whether the gateway is under pressure and row 86 lets it act: one load of the table."""
+        return self.is_acting and read_level(self._table.words) >= TENSE
+
+    def patience(self, seconds: float) -> float:
+        """How long to wait for a client where it is usually given ``seconds``."""
+        return halved(seconds) if self.is_pressed else seconds
+
     def now_ms(self) -> int:
         """CLOCK_BOOTTIME in ms, the table's time."""
         return self._clock.boot_ms()
@@ -74,3 +86,8 @@ class Defence:
     def show_delayed(self) -> None:
         """Tells the other workers how many sit in a delay here."""
         self._slot.gauges[Gauge.DELAYED] = self.delayed
+
+
+def halved(seconds: float) -> float:
+    """Half of it, but not below 5 s; what is less by itself stays."""
+    return max(seconds / 2, min(seconds, LEAST_PATIENCE_S))
