@@ -10,7 +10,7 @@ from gevent import socket
 
 from gwsmtp.base import replies
 from gwsmtp.base.address import Mailbox
-from gwsmtp.base.audit import Audit, AuditEvent, MessageEnded, SessionEnded
+from gwsmtp.base.audit import Audit, AuditEvent, Decided, MessageEnded, SessionEnded
 from gwsmtp.base.clock import SystemClock
 from gwsmtp.base.errors import ScanUnavailable
 from gwsmtp.base.ids import SessionIds
@@ -21,6 +21,7 @@ from gwsmtp.delivery.route import Router
 from gwsmtp.directory.domains import Directory, HostedDomain, RecipientRule, SmtpHost
 from gwsmtp.limits.admission import Verdict
 from gwsmtp.limits.identity import identify
+from gwsmtp.limits.policy import Policy
 from gwsmtp.net.offload import Offload
 from gwsmtp.net.wire import Wire, plain
 from gwsmtp.protocol.extensions import Offer, StartTls
@@ -111,10 +112,13 @@ class Rig:
         self.starttls = StartTls.OFF
         self.tls: TlsService | None = None
         self.implicit_tls = False
+        self.table = scratch_table()
+        self.policy = Policy()
         self.forwards_helo = False
         self.spool = folder
         self.messages: list[MessageEnded] = []
         self.ended: list[SessionEnded] = []
+        self.decisions: list[Decided] = []
         self.sessions: list[Session] = []
         self._greenlets: list[gevent.Greenlet[[], None]] = []
         self._clients: list[Client] = []
@@ -160,6 +164,8 @@ class Rig:
             self.messages.append(event)
         elif isinstance(event, SessionEnded):
             self.ended.append(event)
+        elif isinstance(event, Decided):
+            self.decisions.append(event)
 
     def services(self) -> Services:
         clock, disk = SystemClock(), Offload("disk", 1, 10)
@@ -194,7 +200,7 @@ class Rig:
             audit=audit,
             clock=clock,
             ids=SessionIds(random.Random(1)),
-            defence=make_defence(scratch_table(), audit, clock),
+            defence=make_defence(self.table, audit, clock, self.policy),
             tls=self.tls,
         )
 
