@@ -51,7 +51,6 @@ class Worker:
         self._acceptors: list[Acceptor] = []
         self._sessions: dict[Session, Verdict] = {}
         self._is_draining = False
-        self._was_pressed = False
         self._idle = gevent.event.Event()
         door.on_full(self._make_room)
 
@@ -110,9 +109,8 @@ class Worker:
 
     def beat(self) -> None:
         """Once a second: when pressure has risen, what is waited for already is to come soon."""
-        defence, was_pressed = self._services.defence, self._was_pressed
-        self._was_pressed = defence.is_pressed
-        if self._was_pressed and not was_pressed:
+        defence = self._services.defence
+        if defence.look():
             for session in self._sessions:
                 session.deadline.hurry(defence.patience)
 

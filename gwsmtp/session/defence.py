@@ -36,6 +36,7 @@ class Defence:
         "dictionary",
         "guard",
         "is_acting",
+        "is_pressed",
         "placement",
         "random",
     )
@@ -65,11 +66,17 @@ class Defence:
         self._table = table
         self._slot = slot
         self._clock = clock
+        self.is_pressed = False
+        """Whether the gateway is under pressure, and row 86 lets it act."""
+        self.look()
 
-    @property
-    def is_pressed(self) -> bool:
-        """Whether the gateway is under pressure and row 86 lets it act: one load of the table."""
-        return self.is_acting and read_level(self._table.words) >= TENSE
+    def look(self) -> bool:
+        """Learns from the table whether there is pressure; whether it has just come. Called by the
+        worker once a second, so that it knows which waits began before: those it hurries.
+        """
+        was_pressed = self.is_pressed
+        self.is_pressed = self.is_acting and read_level(self._table.words) >= TENSE
+        return self.is_pressed and not was_pressed
 
     def patience(self, seconds: float) -> float:
         """How long to wait for a client where it is usually given ``seconds``."""

@@ -44,9 +44,14 @@ def test_timers_errors_and_windows_follow_the_level(pressed: Rig) -> None:
     assert (services.pace.windows, services.pace.min_rate) == (1, 500)
     assert (services.invalid_limit, services.defence.patience(40)) == (2, 20)
     press(pressed, 0)
+    assert services.defence.is_pressed  # until the worker looks
+    assert not services.defence.look()
     assert services.timeouts is pressed.timeouts
     assert (services.pace.windows, services.invalid_limit) == (3, 10)
     assert services.defence.patience(40) == 40
+    press(pressed, 2)
+    assert [services.defence.look() for _ in range(2)] == [True, False]
+    assert services.invalid_limit == 2
 
 
 def test_with_row_86_off_nothing_follows(pressed: Rig) -> None:
@@ -93,6 +98,7 @@ def test_nobody_is_kept_waiting_on_purpose(pressed: Rig) -> None:
     assert client.ask(b"NOOP\r\n").startswith("250")
     assert monotonic() - started < 0.9
     press(pressed, 0)
+    pressed.sessions[-1].services.defence.look()
     assert client.ask(b"NOOP\r\n").startswith("250")
     assert monotonic() - started >= 1.0
 
