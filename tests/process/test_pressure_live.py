@@ -1,5 +1,6 @@
 """Pressure on a running gateway: who gets the last places, who has to hurry, what is remembered."""
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -18,9 +19,11 @@ from gwsmtp.limits.peers import Peers
 from gwsmtp.limits.pressure import Cause, PressureView, read_pressure
 from gwsmtp.limits.rangelock import OUTSIDER, RangeLock
 from gwsmtp.limits.ring import DecisionView, read_decisions
-from gwsmtp.limits.slots import Role
+from gwsmtp.limits.slots import Gauge, Role
 from tests.process.conftest import StartGateway
+from tests.support.childentries import LATE_S
 from tests.support.gateway import Gateway
+from tests.support.masterproc import Gateway as MasterAlone
 from tests.support.processes import children, live, table_of
 from tests.support.rawclient import RawClient
 from tests.support.wait import wait_for
@@ -241,3 +244,33 @@ def test_penalties_outlive_the_table(
     lose(table)
     gateway.start()
     assert is_banned(gateway, "127.0.0.2")
+
+
+def test_a_loop_that_stands_still_is_noticed(start_gateway: StartGateway) -> None:
+    gateway = start_gateway("127.0.0.1:1", SETTINGS)
+    (worker,) = children(gateway, Role.WORKER)
+    os.kill(worker.pid, signal.SIGSTOP)
+    try:
+        wait_for_level(gateway, 2)
+    finally:
+        os.kill(worker.pid, signal.SIGCONT)
+    wait_for(
+        lambda: children(gateway, Role.WORKER)[0].gauges[Gauge.LOOP_LAG_US] > 1_000_000,
+        "what the worker says of its own lag, for a second",
+    )
+    gateway.wait_for_log("event=pressure level=2 cause=loop")
+
+
+def test_a_long_birth_says_nothing_of_the_loop(tmp_path: Path) -> None:
+    lags: list[int] = []
+    with MasterAlone(tmp_path / "alone", entries={"WORKER": "late"}) as alone:
+
+        def is_old() -> bool:
+            (worker,) = alone.of(Role.WORKER)
+            lags.append(worker.gauges[Gauge.LOOP_LAG_US])
+            return worker.heartbeat_ms > worker.ready_ms + 2_000
+
+        (born,) = alone.of(Role.WORKER)
+        assert born.ready_ms - born.claimed_ms > LATE_S * 1000
+        wait_for(is_old, "three heartbeats of the worker")
+    assert max(lags) < 2_000_000
