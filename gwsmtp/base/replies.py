@@ -46,6 +46,12 @@ def too_many_connections(reference: str) -> Reply:
     return Reply(421, "4.3.2", f"Too many connections, try again later [{reference}]", closes=True)
 
 
+def making_room(reference: str) -> Reply:
+    """In a session that has been idle for long: its place is given to another client."""
+    text = f"Idle too long while places are scarce, try again later [{reference}]"
+    return Reply(421, "4.3.2", text, closes=True)
+
+
 def over_limit(reference: str) -> Reply:
     """Instead of the greeting: too many connections of this client or its network."""
     text = f"Too many connections from your address, try again later [{reference}]"

@@ -14,6 +14,7 @@ from gwsmtp.base.clock import SystemClock
 from gwsmtp.base.exitcodes import ExitCode
 from gwsmtp.cli.options import config_option
 from gwsmtp.limits.arena import open_table
+from gwsmtp.limits.pressure import PressureView, read_pressure
 from gwsmtp.limits.slots import Gauge, SlotView, read_slots, sum_totals
 from gwsmtp.master.pidfile import read_pidfile
 
@@ -54,6 +55,7 @@ def collect(run: Path, name: str, now_ms: int) -> dict[str, Any]:
         "reload_refused": master.reload_refused if master else "",
         "counting_s": None,
         "sessions": 0,
+        "pressure": None,
         "processes": [],
         "totals": {},
     }
@@ -66,11 +68,17 @@ def collect(run: Path, name: str, now_ms: int) -> dict[str, Any]:
         status["generation"] = table.generation
         status["counting_s"] = (now_ms - table.created_ms) / 1000
         status["sessions"] = sum(view.gauges[Gauge.SESSIONS] for view in views)
+        status["pressure"] = _pressure(read_pressure(table.words), now_ms)
         status["processes"] = [_process(view, now_ms) for view in views]
         status["totals"] = {total.name.lower(): n for total, n in sum_totals(table).items()}
     finally:
         table.close()
     return status
+
+
+def _pressure(view: PressureView, now_ms: int) -> dict[str, Any]:
+    since_s = (now_ms - view.since_ms) / 1000 if view.since_ms else None
+    return {"level": view.level, "cause": view.cause.word, "since_s": since_s}
 
 
 def _process(view: SlotView, now_ms: int) -> dict[str, Any]:
@@ -100,6 +108,11 @@ def _show(status: dict[str, Any]) -> None:
             click.echo(f"not open since the last reload: {status['reload_refused']}")
     else:
         click.echo(f"{status['interface']}: not running")
+    pressure = status["pressure"]
+    if pressure and pressure["level"]:
+        click.echo(
+            f"pressure {pressure['level']} for {pressure['since_s']:.0f} s, by {pressure['cause']}"
+        )
     if status["processes"]:
         click.echo(
             f"{'process':<12}{'pid':>8}{'generation':>12}  {'state':<9}{'heartbeat':>10}"

@@ -168,5 +168,6 @@ class DosProtectionGroup(Group):
         0.1,
         title="Reserve",
         description="Share of the connections kept, under pressure, for relay sources and known "
-        "senders; at least 4.",
+        "senders; at least 4, at most half; 0: none.",
+        enforced=True,
     )

@@ -1,7 +1,9 @@
 """Who may come in: exact counts of live connections over all processes, in one hold of the lock.
 
 ``enter`` asks, in this order: the listener's maximum; the client's penalty; its connections at one
-time; its rate; its network's both. A connection let in stands in its process's ledger before
+time; its rate; its network's both; under pressure, whether the last places are reserved for others.
+Under severe pressure the maximum comes last, so that a session ends only for a client that would be
+let in (``try_replace``). A connection let in stands in its process's ledger before
 anything is raised, and is struck out of it after everything has been lowered again (``leave``). So
 the ledgers are the truth and the live counts in rows are a cache: when a process has died,
 ``recover`` recomputes whatever its ledger names from the ledgers of the living, never subtracts.
@@ -35,14 +37,18 @@ from gwsmtp.limits.ledger import pack
 from gwsmtp.limits.peaks import Peak, note_peak
 from gwsmtp.limits.peers import Peers
 from gwsmtp.limits.policy import WIDER, Limit, Mode, Policy
+from gwsmtp.limits.pressure import SEVERE, TENSE, read_level
 from gwsmtp.limits.rangelock import RangeLock
 from gwsmtp.limits.shadow import effective
 
 SSL: Final = 1
 PASS_MS: Final = 30 * 86_400_000
 _CLEAN_FOR_PASS: Final = 3
+PASSES_FOR_RESERVE: Final = 100
+"""With fewer clients that have a pass nothing is reserved: a new gateway knows nobody yet."""
 _LIVE: Final = CONTROL + Control.LISTENER_LIVE
 _NONE: Final = Reason.NONE  # naming a member costs 0.1 µs each time
+_NO_PLACE: Final = (Reason.LISTENER_FULL, Reason.RESERVED)
 
 
 class Verdict:
@@ -51,8 +57,10 @@ class Verdict:
     ``refused`` is why not, ``shadowed`` what would have refused it in mode ``enforce``; both NONE
     where all is well. ``counter``, ``threshold`` and ``window_s`` explain whichever it is; for a
     penalty the counter is its rest in seconds. ``row`` is the client's row or -1, ``score`` its
-    score on coming, in thousandths of a point. ``leave`` settles what the session has noted here:
-    ``accepted`` recipients, and whether it ``was_clean`` (a message accepted, no offence).
+    score on coming, in thousandths of a point. ``may_replace``: the only thing in the way is that
+    the places are taken, and the slowest session may have to go for this client. ``leave`` settles
+    what the session has noted here: ``accepted`` recipients, and whether it ``was_clean`` (a
+    message accepted, no offence).
     """
 
     __slots__ = (
@@ -60,7 +68,9 @@ class Verdict:
         "counter",
         "entry",
         "identity",
+        "is_exempt",
         "listener",
+        "may_replace",
         "network_row",
         "network_stamp",
         "refused",
@@ -73,9 +83,11 @@ class Verdict:
         "window_s",
     )
 
-    def __init__(self, listener: int, identity: Identity) -> None:
+    def __init__(self, listener: int, identity: Identity, *, is_exempt: bool = False) -> None:
         self.listener = listener
         self.identity = identity
+        self.is_exempt = is_exempt
+        self.may_replace = False
         self.entry = self.row = self.network_row = -1
         self.refused = self.shadowed = _NONE
         self.counter = self.threshold = self.window_s = self.score = 0
@@ -153,26 +165,66 @@ class Admission:
         return True
 
     def _enter(self, listener: int, identity: Identity, now_ms: int, is_exempt: bool) -> Verdict:
-        verdict = Verdict(listener, identity)
         try:
-            self._judge(verdict, now_ms, is_exempt)
-            if not verdict.refused:
-                self._let_in(verdict, now_ms, is_exempt)
+            return self._admit(Verdict(listener, identity, is_exempt=is_exempt), now_ms)
         finally:
             self._lock.release()
+
+    def try_replace(self, left: Verdict, verdict: Verdict, now_ms: int) -> Verdict | None:
+        """The place of ``left``, whose socket is closed, goes to the client that ``verdict``
+        refused: nobody else gets in between. Returns its new verdict, None (and nothing is done)
+        when another process keeps the lock.
+        """
+        if not self._lock.try_hold():
+            return None
+        try:
+            if left.entry >= 0:
+                self._take_out(left, now_ms)
+            new = Verdict(verdict.listener, verdict.identity, is_exempt=verdict.is_exempt)
+            return self._admit(new, now_ms)
+        finally:
+            self._lock.release()
+
+    def is_spared(self, verdict: Verdict, now_ms: int) -> bool:
+        """Whether a client that was let in need not make room for others: it is exempt, or has a
+        pass by now. Takes no lock.
+        """
+        if verdict.row < 0:
+            return verdict.is_exempt
+        until: int = self._words[layout.client_row(verdict.row) + Client.PASS_UNTIL]
+        return until > now_ms
+
+    @property
+    def is_severe(self) -> bool:
+        """Whether a full listener may end a session for a new client. Takes no lock."""
+        return self._policy.is_acting and read_level(self._words) >= SEVERE
+
+    def _admit(self, verdict: Verdict, now_ms: int) -> Verdict:
+        self._judge(verdict, now_ms)
+        if not verdict.refused:
+            self._let_in(verdict, now_ms)
         return verdict
 
-    def _judge(self, verdict: Verdict, now_ms: int, is_exempt: bool) -> None:
-        policy, words, listener = self._policy, self._words, verdict.listener
-        live: int = words[_LIVE + listener]
-        if live >= policy.most[listener]:
-            verdict.refuse(Reason.LISTENER_FULL, live, policy.most[listener])
+    def _judge(self, verdict: Verdict, now_ms: int) -> None:
+        """Whether there is a place, and whether the client may have it: in this order, but when a
+        session may have to end for it, the client's own faults count first.
+        """
+        most = self._policy.most[verdict.listener]
+        live: int = self._words[_LIVE + verdict.listener]
+        if live >= most and not self.is_severe:
+            verdict.refuse(Reason.LISTENER_FULL, live, most)
             return
         if not self._free:
             verdict.refuse(Reason.LEDGER_FULL, LEDGER_SIZE, LEDGER_SIZE)
             return
-        if is_exempt:
-            return
+        if not verdict.is_exempt:
+            self._judge_peer(verdict, live, now_ms)
+        if live >= most:
+            verdict.refuse(Reason.LISTENER_FULL, live, most)
+        if verdict.refused in _NO_PLACE:
+            verdict.may_replace = self.is_severe
+
+    def _judge_peer(self, verdict: Verdict, live: int, now_ms: int) -> None:
         verdict.row = self._peers.find(verdict.identity.client)
         factor = 1
         if verdict.row >= 0:
@@ -182,6 +234,19 @@ class Admission:
         verdict.network_row = self._peers.find_network(verdict.identity.network)
         if not verdict.refused:
             self._judge_network(verdict, now_ms, WIDER * factor)
+        if factor == 1:
+            self._judge_reserve(verdict, live)
+
+    def _judge_reserve(self, verdict: Verdict, live: int) -> None:
+        """The last places under pressure, which a client without a pass does not get."""
+        policy, words = self._policy, self._words
+        open_to_all = policy.most[verdict.listener] - policy.reserve[verdict.listener]
+        if (
+            live >= open_to_all
+            and read_level(words) >= TENSE
+            and words[CONTROL + Control.PASSES] >= PASSES_FOR_RESERVE
+        ):
+            verdict.hit(policy, Mode.ENFORCE, Reason.RESERVED, live, open_to_all)
 
     def _judge_client(self, verdict: Verdict, now_ms: int) -> int:
         """Looks at the client's row; returns how many times the usual it is allowed."""
@@ -235,10 +300,10 @@ class Admission:
         verdict.hit(policy, mode, reason, used, rate.rate.burst * factor, 60)
         return stamp
 
-    def _let_in(self, verdict: Verdict, now_ms: int, is_exempt: bool) -> None:
+    def _let_in(self, verdict: Verdict, now_ms: int) -> None:
         words, peers, identity = self._words, self._peers, verdict.identity
         row = network_row = -1
-        if not is_exempt:
+        if not verdict.is_exempt:
             row, network_row = verdict.row, verdict.network_row
             if row < 0:
                 row = verdict.row = peers.take(identity.client, now_ms)
@@ -265,18 +330,21 @@ class Admission:
             words[place + Rollup.TAT_CONNECTIONS] = verdict.network_stamp
 
     def _leave(self, verdict: Verdict, now_ms: int) -> None:
-        words, entry = self._words, verdict.entry
         try:
-            if verdict.row >= 0 and (verdict.was_clean or verdict.accepted):
-                self._settle(verdict, now_ms)
-            _lower(words, _LIVE + verdict.listener)
-            if verdict.row >= 0:
-                _lower(words, client_row(verdict.row) + Client.LIVE)
-            if verdict.network_row >= 0:
-                _lower(words, rollup_row(verdict.network_row) + Rollup.LIVE)
-            words[entry] = 0
+            self._take_out(verdict, now_ms)
         finally:
             self._lock.release()
+
+    def _take_out(self, verdict: Verdict, now_ms: int) -> None:
+        words, entry = self._words, verdict.entry
+        if verdict.row >= 0 and (verdict.was_clean or verdict.accepted):
+            self._settle(verdict, now_ms)
+        _lower(words, _LIVE + verdict.listener)
+        if verdict.row >= 0:
+            _lower(words, client_row(verdict.row) + Client.LIVE)
+        if verdict.network_row >= 0:
+            _lower(words, rollup_row(verdict.network_row) + Rollup.LIVE)
+        words[entry] = 0
         verdict.entry = -1
         self._free.append(entry)
 

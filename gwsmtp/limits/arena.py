@@ -46,12 +46,14 @@ class Table:
     description that is this process's own, for locks. Ends with ``close``.
     """
 
-    __slots__ = ("_map", "fd", "is_readonly", "path", "set_aside", "words")
+    __slots__ = ("_map", "fd", "is_new", "is_readonly", "path", "set_aside", "words")
 
     def __init__(self, path: Path, fd: int, *, readonly: bool) -> None:
         self.path = path
         self.fd = fd
         self.is_readonly = readonly
+        self.is_new = False
+        """Whether ``create_table`` has just made it: there is nothing in it yet."""
         self.set_aside = ""
         """Why ``create_table`` did not trust what it found; empty where there was nothing to say.
         The caller logs it."""
@@ -79,6 +81,11 @@ class Table:
         """What the table's own hashes are keyed with."""
         low, high = self.words[CONTROL + Control.HASH_KEY_LOW : CONTROL + Control.HASH_KEY_HIGH + 1]
         return b"".join(word.to_bytes(WORD, "little") for word in (low, high))
+
+    def set_secret(self, secret: bytes) -> None:
+        """Keys the table's hashes anew; only while nobody has a row in it."""
+        self.words[CONTROL + Control.HASH_KEY_LOW] = int.from_bytes(secret[:WORD], "little")
+        self.words[CONTROL + Control.HASH_KEY_HIGH] = int.from_bytes(secret[WORD:], "little")
 
     def lead(self, leader: ProcessId, generation: int) -> None:
         """Names the leader and its generation; the leader alone calls it."""
@@ -118,6 +125,7 @@ def create_table(
         with _file_errors(path, f"cannot be created with {FILE_SIZE} octets"):
             _make(path, now_ms=now_ms, gid=gid, boot_id=boot_id, secret=secret)
         table = open_table(path, boot_id=boot_id)
+        table.is_new = True
     table.set_aside = set_aside
     return table
 
@@ -180,8 +188,7 @@ def _make(path: Path, *, now_ms: int, gid: int, boot_id: bytes, secret: bytes) -
         words[Header.FILE_SIZE] = FILE_SIZE
         words[Header.BOOT_ID_LOW], words[Header.BOOT_ID_HIGH] = _boot_words(boot_id)
         words[Header.CREATED_MS] = now_ms
-        words[CONTROL + Control.HASH_KEY_LOW] = int.from_bytes(secret[:WORD], "little")
-        words[CONTROL + Control.HASH_KEY_HIGH] = int.from_bytes(secret[WORD:], "little")
+        table.set_secret(secret)
         words[Header.MAGIC] = MAGIC
         table.close()
         new.rename(path)

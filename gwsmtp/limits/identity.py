@@ -78,9 +78,10 @@ class Placement:
 
     def __init__(self, table: Table) -> None:
         self._key = table.secret
-        factors = blake2b(b"places", digest_size=32, key=self._key).digest()
-        self._factor = int.from_bytes(factors[:16], "little")
-        self._addend = int.from_bytes(factors[16:], "little")
+        self._factor, self._addend = (
+            int.from_bytes(blake2b(name, digest_size=16, key=self._key).digest(), "little")
+            for name in (b"factor", b"addend")
+        )
 
     def client_bucket(self, tag: int) -> int:
         """The first row of the bucket of client ``tag``."""

@@ -247,6 +247,11 @@ def client_row(row: int) -> int:
     return _CLIENTS + row * CLIENT_WORDS
 
 
+def client_column(word: int) -> slice:
+    """Word ``word`` of all client rows, as a slice of all words."""
+    return slice(_CLIENTS + word, _CLIENTS + CLIENT_COUNT * CLIENT_WORDS, CLIENT_WORDS)
+
+
 def rollup_row(row: int) -> int:
     """Word index of roll-up ``row``; its tag stands at ``ROLLUP_TAGS + row``."""
     return _ROLLUPS + row * ROLLUP_WORDS

@@ -26,6 +26,7 @@ from gwsmtp.limits.layout import (
 )
 
 _MOST_PENALISED = 6
+_A_PASS = 2  # of ``_worth``
 FORGET_MS = 3_600_000
 """A row without penalty or pass says nothing after this long."""
 FORGET_STRIKES_MS = 86_400_000
@@ -132,6 +133,17 @@ class Peers:
         words[place + Rollup.LAST_SEEN] = now_ms
         words[ROLLUP_TAGS + row] = tag
         return row
+
+
+def count_passes(words: memoryview, now_ms: int) -> int:
+    """Clients with a pass. Takes no lock, and some ms, as it goes through all rows."""
+    until: list[int] = words[layout.client_column(Client.PASS_UNTIL)].tolist()
+    return sum(stamp > now_ms for stamp in until)
+
+
+def is_remembered(client: list[int], now_ms: int) -> bool:
+    """Whether a row says something that is to outlive the table."""
+    return _worth(client, now_ms) >= _A_PASS
 
 
 def _worth(client: list[int], now_ms: int) -> int:

@@ -70,6 +70,9 @@ class Policy:
 
     most: tuple[int, int] = (256, 256)
     is_acting: bool = True
+    reserve: tuple[int, int] = (25, 25)
+    """Places per listener that are kept, under pressure, for exempt clients and those with a pass.
+    """
     concurrency: tuple[int, int] = (25, 25)
     concurrency_mode: Mode = Mode.ENFORCE
     connections: RatePolicy = field(default_factory=lambda: _rate(300, 100))

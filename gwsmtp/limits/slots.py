@@ -67,6 +67,7 @@ class Gauge(IntEnum):
     CLIENTS = 8  # of an engine: connections
     LOOP_LAG_US = 9
     DELAYED = 10  # sessions whose replies wait as the client misbehaved
+    SCAN_WAIT = 11  # thousandths of the deadline, of the scan that runs longest but one
 
 
 class Total(IntEnum):

@@ -6,26 +6,20 @@ what of the new one may act now, and leaves the result in a memfd, which only th
 see: secrets are in it. Its end is its message: exit code 0 and a readable result, or nothing
 changes.
 
-Invariants: whatever the child does, the worst is "nothing changes" and an ERROR line. It holds
-neither the lifeline's writing end nor a listener, and ends when the master does or its time is
-over.
+Invariants: whatever the child does, the worst is "nothing changes" and an ERROR line. It is
+a process as ``aside`` makes them.
 """
 
-import fcntl
 import gc
 import logging
 import os
 import pickle
-import select
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NoReturn
 
-import setproctitle
-
+from gwsmtp.master.aside import fork_aside
 from gwsmtp.master.children import send_signal
-from gwsmtp.master.signals import QUEUED
 from gwsmtp.process.context import Settings
 
 log = logging.getLogger(__name__)
@@ -69,17 +63,24 @@ class Loader:
     def start(self, config: Settings, log_fd: int, now_ms: int) -> None:
         """Forks. Raises OSError."""
         fd = os.memfd_create("gwsmtp-reload", os.MFD_CLOEXEC)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, QUEUED)
+
+        def work() -> None:
+            with os.fdopen(fd, "wb") as file:
+                pickle.dump(self._load(config), file, pickle.HIGHEST_PROTOCOL)
+
         try:
-            pid = os.fork()
-            if pid == 0:
-                _become_loader(self._load, config, fd, log_fd, self._lifeline_fd)
+            self._pid = fork_aside(
+                work,
+                name="reload",
+                title=f"gwsmtp: loader [{config.interface.name}]",
+                seconds=_LOAD_S,
+                lifeline_fd=self._lifeline_fd,
+                keep=(fd, log_fd),
+            )
         except OSError:
             os.close(fd)
             raise
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        self._pid, self._fd = pid, fd
+        self._fd = fd
         self._deadline_ms = now_ms + _LOAD_S * 1000
 
     def watch(self, now_ms: int) -> None:
@@ -130,46 +131,3 @@ def _unpickled(fd: int) -> Loaded:
     if not isinstance(found, Loaded):
         raise TypeError("no result")
     return found
-
-
-def _become_loader(
-    load: Load, config: Settings, fd: int, log_fd: int, lifeline_fd: int
-) -> NoReturn:
-    """In the child, with signals blocked: reads, leaves the result, ends."""
-    code = 1
-    try:
-        signal.set_wakeup_fd(-1)
-        for signum in QUEUED:
-            signal.signal(signum, signal.SIG_DFL)
-        for signum in (signal.SIGTTIN, signal.SIGTTOU, signal.SIGHUP, signal.SIGUSR1):
-            signal.signal(signum, signal.SIG_IGN)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(_LOAD_S + 5)
-        for name in os.listdir("/proc/self/fd"):
-            if int(name) not in (0, 1, 2, fd, log_fd, lifeline_fd):
-                try:
-                    os.close(int(name))
-                except OSError:
-                    pass  # the listing's own
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        _end_with_the_master(lifeline_fd)
-        setproctitle.setproctitle(f"gwsmtp: loader [{config.interface.name}]")
-        gc.disable()
-        with os.fdopen(fd, "wb") as file:
-            pickle.dump(load(config), file, pickle.HIGHEST_PROTOCOL)
-        code = 0
-    except BaseException:
-        log.exception("event=reload_crashed")
-    finally:
-        os._exit(code)
-
-
-def _end_with_the_master(lifeline_fd: int) -> None:
-    """Lets the kernel send SIGIO, which ends us, when the lifeline's writing end is closed."""
-    # An open description of our own: whom the signal goes to is a property of the description.
-    fd = os.open(f"/proc/self/fd/{lifeline_fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.signal(signal.SIGIO, signal.SIG_DFL)
-    fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
-    if select.select([fd], [], [], 0)[0]:  # it has gone already
-        os._exit(1)

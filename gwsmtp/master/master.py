@@ -24,11 +24,10 @@ import setproctitle
 
 from gwsmtp.base import procid
 from gwsmtp.base.clock import SystemClock
-from gwsmtp.base.errors import HaltMaster, TableError
+from gwsmtp.base.errors import HaltMaster
 from gwsmtp.base.exitcodes import ExitCode
 from gwsmtp.base.logs import quoted
 from gwsmtp.base.seams import Clock
-from gwsmtp.limits.arena import Table, create_table
 from gwsmtp.limits.slots import Role
 from gwsmtp.master import listeners
 from gwsmtp.master.burial import Burial
@@ -36,6 +35,7 @@ from gwsmtp.master.children import ENTRIES, Children, Seat
 from gwsmtp.master.directories import make_directories, make_directory
 from gwsmtp.master.drain import Drain
 from gwsmtp.master.generations import Generations, Heritage
+from gwsmtp.master.leader import Leader
 from gwsmtp.master.loader import Load, Loader
 from gwsmtp.master.logfile import LogFile
 from gwsmtp.master.notify import notify, wants_watchdog
@@ -84,6 +84,7 @@ class _Duties:
     children: Children
     generations: Generations
     reloading: Reloading
+    leader: Leader
 
 
 class Master:
@@ -108,7 +109,7 @@ class Master:
         self._lifeline_read, self._lifeline_write = -1, -1
         self._trial_address = ""
         self._duties: _Duties | None = None
-        self._table: Table | None = None
+        self._leader: Leader | None = None
         self._was_ready = False
         self._swept_ms = 0
 
@@ -122,6 +123,7 @@ class Master:
             except BaseException:
                 self._abandon(duties)
                 raise
+            duties.leader.finish()
             log.info("event=stopped pid=%d", self._id[0])
         except HaltMaster as halt:
             if self._logfile.fd != 2:  # there the command line says it
@@ -145,7 +147,8 @@ class Master:
         self._logfile.open(config)
         self._pidfile.acquire()
         listeners.remove_stale(config.paths.run, f"{self._name}.engine-*.sock")
-        table, generation = self._open_table(account)
+        leader = self._leader = Leader(config, self._id, account, self._clock)
+        table, generation = leader.table, leader.generation
         warn_about_privileges(account)
         self._signals.open()
         self._lifeline_read, self._lifeline_write = os.pipe2(os.O_CLOEXEC)
@@ -169,27 +172,12 @@ class Master:
         load = self._options.load
         loader = Loader(load, self._lifeline_read) if load is not None else None
         reloading = Reloading(loader, generations, self._logfile, self._clock, self._publish)
-        duties = self._duties = _Duties(burial, children, generations, reloading)
+        duties = self._duties = _Duties(burial, children, generations, reloading, leader)
         if self._options.trial:
             self._add_trial(duties, self._options.trial, account, generation)
         generations.begin(config, self._clock.boot_ms())
         self._publish()
         return duties
-
-    def _open_table(self, account: Account | None) -> tuple[Table, int]:
-        gid = account.gid if account and os.geteuid() == 0 else -1
-        try:
-            table = create_table(
-                self._table_path, now_ms=self._clock.boot_ms(), gid=gid, secret=os.urandom(16)
-            )
-        except TableError as error:
-            raise HaltMaster(ExitCode.CANNOT_CREATE, str(error)) from error
-        self._table = table
-        if table.set_aside:
-            log.warning("event=table_set_aside reason=%s", quoted(table.set_aside))
-        generation = table.generation + 1
-        table.lead(self._id, generation)
-        return table, generation
 
     def _add_trial(
         self, duties: _Duties, address: tuple[str, int], account: Account | None, number: int
@@ -243,6 +231,8 @@ class Master:
         children, current = duties.children, duties.generations.current
         ended = children.reap(now_ms, stopping=self._drain.is_ending)
         children.note_ready()
+        config = current.config if current else self._config
+        duties.leader.step(config, ended, self._logfile.fd, self._lifeline_read)
         if self._drain.is_ending:
             if self._drain.advance(children, now_ms):
                 return True
@@ -253,8 +243,7 @@ class Master:
             children.fill(now_ms)
             if not self._was_ready and children.are_ready(children.seats):
                 self._announce()
-        hang_s = (current.config if current else self._config).workers.hang_timeout
-        children.watch(now_ms, int(hang_s * 1000))
+        children.watch(now_ms, int(config.workers.hang_timeout * 1000))
         self._sweep(duties.burial, now_ms)
         if wants_watchdog():
             notify("WATCHDOG=1")
@@ -391,8 +380,8 @@ class Master:
         if self._duties is not None:
             self._duties.generations.close()
             self._bell_path.unlink(missing_ok=True)
-        if self._table is not None:
-            self._table.close()
+        if self._leader is not None:
+            self._leader.table.close()
         self._pidfile.release()
 
     def _set_title(self, state: str) -> None:

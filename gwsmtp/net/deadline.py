@@ -33,6 +33,7 @@ class Deadline:
     """The deadline of one connection's waits."""
 
     __slots__ = (
+        "_armed",
         "_expires",
         "_fires",
         "_greenlet",
@@ -47,6 +48,7 @@ class Deadline:
         self._loop = gevent.get_hub().loop
         self._timer: object | None = None
         self._greenlet: greenlet.greenlet | None = None
+        self._armed = 0.0
         self._expires = 0.0
         self._fires = 0.0
         self._phase = ""
@@ -55,7 +57,9 @@ class Deadline:
 
     def arm(self, seconds: float, phase: str) -> None:
         """From now on, the calling greenlet's waiting ends after ``seconds``."""
-        expires = monotonic() + seconds
+        now = monotonic()
+        expires = now + seconds
+        self._armed = now
         self._expires = expires
         self._phase = phase
         self._greenlet = greenlet.getcurrent()
@@ -71,6 +75,23 @@ class Deadline:
     def disarm(self) -> None:
         """Nothing is waited for."""
         self._greenlet = None
+
+    @property
+    def armed(self) -> float:
+        """When the wait that lasts now was armed, infinity without one."""
+        return inf if self._greenlet is None else self._armed
+
+    def hurry(self, patience: Callable[[float], float]) -> None:
+        """The wait that lasts now, armed for ``seconds``, ends after ``patience(seconds)`` of them
+        if that is earlier; at once where they are over. Called from another greenlet.
+        """
+        if self._greenlet is None:
+            return
+        expires = self._armed + patience(self._expires - self._armed)
+        if expires < self._expires:
+            self._expires = expires
+            if self._timer is not None and self._fires > expires:
+                self._start()
 
     def watch(self, seconds: float, look: Look) -> None:
         """Asks ``look`` in ``seconds``, or earlier if a watch is due earlier, and then whenever

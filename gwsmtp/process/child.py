@@ -18,6 +18,8 @@ called with False when accepting is to be held, with True when it is to go on.
 
 An engine serves workers: when the master is gone it drains only after they have ended.
 
+How late the loop comes to its timers stands in the slot (``LOOP_LAG_US``).
+
 Nothing here blocks but ``wait``. Watchers keep the loop alive, so a main that waits for ever is no
 LoopExit.
 
@@ -52,6 +54,7 @@ Callback = Callable[[], object]
 _READ = 1  # of libev
 _BEAT_S = 1.0
 _FLUSH_S = 0.2
+_LAG_SHOWN_S = 2.0
 _STOP_GRACE_S = 2.0
 _RETURN_GRACE_S = 1.0
 _ALARM_GRACE_S = 4.0
@@ -73,6 +76,9 @@ class Child:
         self._drain_callbacks: list[Callback] = []
         self._stop_callbacks: list[Callback] = []
         self._accepting_callbacks: list[Callable[[bool], object]] = []
+        self._beat_callbacks: list[Callback] = []
+        self._flushed_s = clock.monotonic()
+        self._lag_s = self._lag_until_s = 0.0
         self._done = gevent.event.Event()
         self._is_draining = False
         self._is_stopping = False
@@ -98,9 +104,16 @@ class Child:
         """Registers who holds (False) and resumes (True) accepting; must not wait."""
         self._accepting_callbacks.append(callback)
 
+    def on_beat(self, callback: Callback) -> None:
+        """Registers what is done once a second; must not wait."""
+        self._beat_callbacks.append(callback)
+
     def ready(self) -> None:
         """Tells the master, and through it the world, that this child serves."""
         if not self._is_draining and not self._is_stopping:
+            # What it took to get here says nothing about the loop.
+            self._flushed_s = self.clock.monotonic()
+            self.slot.beat(self.clock.boot_ms())
             self._set_state(SlotState.READY, "ready")
 
     def wait(self) -> None:
@@ -125,7 +138,7 @@ class Child:
         beat = loop.timer(_BEAT_S, _BEAT_S)
         beat.start(self._beat)
         flush = loop.timer(_FLUSH_S, _FLUSH_S)
-        flush.start(self.log_writer.flush)
+        flush.start(self._flush)
         self._lifeline.start(self._on_lifeline)
         self._watchers += [beat, flush]
         if self.context.control_fd >= 0:
@@ -145,8 +158,22 @@ class Child:
 
     def _beat(self) -> None:
         self.slot.beat(self.clock.boot_ms())
+        for callback in self._beat_callbacks:
+            callback()
         if self.context.role is Role.WORKER:
             self._show_title()
+
+    def _flush(self) -> None:
+        """Writes the log out, and shows how late the loop comes to it: a lag for 2 s, unless there
+        is a worse one, so that nobody who looks once a second misses it.
+        """
+        now_s = self.clock.monotonic()
+        lag_s = now_s - self._flushed_s - _FLUSH_S
+        self._flushed_s = now_s
+        if lag_s >= self._lag_s or now_s >= self._lag_until_s:
+            self._lag_s, self._lag_until_s = lag_s, now_s + _LAG_SHOWN_S
+            self.slot.set_gauge(Gauge.LOOP_LAG_US, int(lag_s * 1_000_000))
+        self.log_writer.flush()
 
     def _show_title(self) -> None:
         context = self.context

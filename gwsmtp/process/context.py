@@ -96,6 +96,13 @@ class LoggingSettings(Protocol):
     def to(self) -> str | Path | None: ...
 
 
+class DeliverySettings(Protocol):
+    """Group ``delivery``. ``min_free`` in octets, 0 for none."""
+
+    @property
+    def min_free(self) -> int: ...
+
+
 class Settings(Protocol):
     """What the machinery of processes reads of a Config."""
 
@@ -115,6 +122,8 @@ class Settings(Protocol):
     def scan(self) -> ScanSettings: ...
     @property
     def logging(self) -> LoggingSettings: ...
+    @property
+    def delivery(self) -> DeliverySettings: ...
 
 
 QUEUE_DIRECTORY = "queue"

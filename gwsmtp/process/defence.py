@@ -31,6 +31,7 @@ from gwsmtp.process.door import Door
 from gwsmtp.session.defence import Defence
 
 _LEAST_CONCURRENCY = 10
+_LEAST_RESERVE = 4
 _SHARE = 0.1
 _LIMIT_HIT_POINTS = 1
 
@@ -115,6 +116,7 @@ def make_policy(config: Config) -> Policy:
     return Policy(
         most=most,
         is_acting=group.enabled,
+        reserve=(_reserve(most[0], group.reserve), _reserve(most[1], group.reserve)),
         concurrency=(plain, ssl),
         concurrency_mode=Mode[limits.concurrency.mode.upper()],
         connections=_rate(limits.connections),
@@ -137,6 +139,11 @@ def make_policy(config: Config) -> Policy:
         strike_fade_ms=group.offences.strike_fade * 1000,
         longest_penalty_ms=group.offences.ban_time_max * 1000,
     )
+
+
+def _reserve(most: int, share: float) -> int:
+    """Places kept under pressure: at least 4, but never more than half of them; 0: none."""
+    return min(max(_LEAST_RESERVE, int(share * most)), most // 2) if share else 0
 
 
 def _points(offences: OffencesGroup) -> tuple[int, ...]:

@@ -5,6 +5,13 @@ greenlet waits for it and the connection with it. A refused client costs neither
 greenlet: one write that does not wait, our side shut down, closed 0.2 s later by a timer (at once,
 the reply would be lost to a client that has talked already). On the SSL listener, where no reply
 could be read, the connection is just closed.
+
+Under severe pressure a client that only lacks a place may get that of this worker's slowest
+session: it waits for it, 3 s at most, and takes it over in the hold of the lock in which the other
+leaves, so that nobody gets in between.
+
+Limits: only this worker's own sessions can make room, and one of them that begins to work in the
+very moment it is to end goes on; then the new client is refused after all.
 """
 
 import logging
@@ -30,10 +37,28 @@ from gwsmtp.net.wire import Wire
 log = logging.getLogger(__name__)
 
 REFUSED_CLOSE_S: Final = 0.2
+PLACE_S: Final = 3.0
+_PAUSE_S: Final = 0.001
 SSL: Final = 1
 
 Begin = Callable[[Wire, Peer, str, Verdict], None]
 """(connection, client, session id, its place) -> a session begins; must not wait."""
+
+MakeRoom = Callable[[int], Verdict | None]
+"""(listener) -> the place of a session that will end soon, None: there is none that may."""
+
+
+class _Successor:
+    """A client that waits for the place of a session that is to end."""
+
+    __slots__ = ("begin", "peer", "timer", "verdict", "wire")
+
+    def __init__(self, verdict: Verdict, wire: Wire, peer: Peer, begin: Begin) -> None:
+        self.verdict = verdict
+        self.wire = wire
+        self.peer = peer
+        self.begin = begin
+        self.timer: object = None
 
 
 class Door:
@@ -57,7 +82,19 @@ class Door:
         self._totals = slot.totals
         self._clock = clock
         self._loop = gevent.get_hub().loop
-        self._closing: set[object] = set()
+        self._timers: set[object] = set()
+        self._successors: dict[Verdict, _Successor] = {}
+        self._make_room: MakeRoom = lambda _listener: None
+
+    def on_full(self, make_room: MakeRoom) -> None:
+        """Registers who ends a session for a new client; must not wait."""
+        self._make_room = make_room
+
+    def may_end(self, verdict: Verdict) -> bool:
+        """Whether this session may have to make room: it is not spared, nor leaving already."""
+        if verdict in self._successors:
+            return False
+        return not self._admission.is_spared(verdict, self._clock.boot_ms())
 
     def knock(self, listener: int, wire: Wire, peer: Peer, begin: Begin) -> None:
         """A connection has come; ``begin`` is called with it when it is let in."""
@@ -72,7 +109,11 @@ class Door:
     def leave(self, verdict: Verdict) -> None:
         """The connection's socket is closed. May be called where nothing may wait."""
         now_ms = self._clock.boot_ms()
-        if not self._admission.try_leave(verdict, now_ms):
+        successor = self._successors.pop(verdict, None)
+        if successor is not None:
+            self._stop_timer(successor.timer)
+            self._hand_over(verdict, successor)
+        elif not self._admission.try_leave(verdict, now_ms):
             gevent.spawn(self._admission.leave, verdict, now_ms)
 
     def _knock_slowly(self, listener: int, wire: Wire, peer: Peer, begin: Begin) -> None:
@@ -85,6 +126,35 @@ class Door:
         return self._exempt.find(ip) is not None or self._allowed.covers(ip, now_ms)
 
     def _answer(self, verdict: Verdict, wire: Wire, peer: Peer, begin: Begin) -> None:
+        if verdict.may_replace and (leaving := self._make_room(verdict.listener)) is not None:
+            self._await(leaving, _Successor(verdict, wire, peer, begin))
+        else:
+            self._settle(verdict, wire, peer, begin)
+
+    def _await(self, leaving: Verdict, successor: _Successor) -> None:
+        self._successors[leaving] = successor
+        successor.timer = self._start_timer(PLACE_S, self._despair, leaving)
+
+    def _despair(self, leaving: Verdict) -> None:
+        """The place has not become free in time."""
+        successor = self._successors.pop(leaving)
+        self._settle(successor.verdict, successor.wire, successor.peer, successor.begin)
+
+    def _hand_over(self, left: Verdict, successor: _Successor) -> None:
+        now_ms = self._clock.boot_ms()
+        verdict = self._admission.try_replace(left, successor.verdict, now_ms)
+        if verdict is None:
+            gevent.spawn(self._hand_over_slowly, left, successor)
+        else:
+            self._settle(verdict, successor.wire, successor.peer, successor.begin)
+
+    def _hand_over_slowly(self, left: Verdict, successor: _Successor) -> None:
+        admission, clock = self._admission, self._clock
+        while (new := admission.try_replace(left, successor.verdict, clock.boot_ms())) is None:
+            gevent.sleep(_PAUSE_S)
+        self._settle(new, successor.wire, successor.peer, successor.begin)
+
+    def _settle(self, verdict: Verdict, wire: Wire, peer: Peer, begin: Begin) -> None:
         session_id = self._ids.make()
         if verdict.refused or verdict.shadowed:
             self._report(verdict, peer, session_id)
@@ -112,14 +182,26 @@ class Door:
         except OSError:
             wire.close()
             return
-        timer = self._loop.timer(REFUSED_CLOSE_S)
-        self._closing.add(timer)  # a watcher nobody holds is collected, and silent
-        timer.start(self._close, wire, timer)
+        self._start_timer(REFUSED_CLOSE_S, wire.close)
 
-    def _close(self, wire: Wire, timer: object) -> None:
-        self._closing.discard(timer)
-        timer.close()  # type: ignore[attr-defined]  # a watcher of the loop
-        wire.close()
+    def _start_timer(
+        self, seconds: float, callback: Callable[..., object], *args: object
+    ) -> object:
+        timer = self._loop.timer(seconds)
+        self._timers.add(timer)  # a watcher nobody holds is collected, and silent
+        timer.start(self._fired, timer, callback, args)
+        return timer
+
+    def _fired(
+        self, timer: object, callback: Callable[..., object], args: tuple[object, ...]
+    ) -> None:
+        self._stop_timer(timer)
+        callback(*args)
+
+    def _stop_timer(self, timer: object) -> None:
+        self._timers.discard(timer)
+        timer.stop()  # type: ignore[attr-defined]  # a watcher of the loop
+        timer.close()  # type: ignore[attr-defined]
 
 
 def refusal(reason: Reason, session_id: str) -> Reply:

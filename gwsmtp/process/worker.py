@@ -27,6 +27,7 @@ from gwsmtp.process.context import ChildContext
 from gwsmtp.process.defence import WorkerDefence
 from gwsmtp.process.door import SSL, Door
 from gwsmtp.process.services import build_scanner, build_services
+from gwsmtp.session.room import make_room, slowest
 from gwsmtp.session.services import Services
 from gwsmtp.session.session import Session
 
@@ -48,9 +49,10 @@ class Worker:
         self._balance = balance
         self._door = door
         self._acceptors: list[Acceptor] = []
-        self._sessions: set[Session] = set()
+        self._sessions: dict[Session, Verdict] = {}
         self._is_draining = False
         self._idle = gevent.event.Event()
+        door.on_full(self._make_room)
 
     def listen(self, listeners: Sequence[socket.socket], take: Handler) -> None:
         """Takes listeners over, whose connections ``take`` gets, once ``set_accepting`` says so."""
@@ -84,7 +86,7 @@ class Worker:
             verdict,
             is_implicit_tls=listener == SSL,
         )
-        self._sessions.add(session)
+        self._sessions[session] = verdict
         self._child.slot.gauges[Gauge.SESSIONS] = len(self._sessions)
         if self._is_draining:  # it waited for the table's lock meanwhile
             session.drain()
@@ -92,12 +94,32 @@ class Worker:
         # Not in the session's own "finally": a greenlet killed before its first switch has none.
         greenlet.rawlink(functools.partial(self._ended, session, wire, verdict))
 
+    def _make_room(self, listener: int) -> Verdict | None:
+        """Ends the slowest session that is not spared; its place."""
+        sessions, may_end = self._sessions, self._door.may_end
+        found = slowest(
+            session
+            for session, place in sessions.items()
+            if place.listener == listener and may_end(place)
+        )
+        if found is None:
+            return None
+        make_room(found)
+        return sessions[found]
+
+    def beat(self) -> None:
+        """Once a second: when pressure has risen, what is waited for already is to come soon."""
+        defence = self._services.defence
+        if defence.look():
+            for session in self._sessions:
+                session.deadline.hurry(defence.patience)
+
     def _ended(self, session: Session, wire: Wire, verdict: Verdict, greenlet: object) -> None:
         # Called by the loop: must not wait.
         del greenlet
         wire.close()
         self._door.leave(verdict)
-        self._sessions.discard(session)
+        self._sessions.pop(session, None)
         self._child.slot.gauges[Gauge.SESSIONS] = len(self._sessions)
         for acceptor in self._acceptors:
             acceptor.session_ended()
@@ -143,6 +165,8 @@ def main(context: ChildContext, child: Child) -> None:
 
     child.on_drain(drain)
     child.on_accepting(worker.set_accepting)
+    child.on_beat(worker.beat)
+    child.on_beat(lambda: child.slot.set_gauge(Gauge.SCAN_WAIT, int(scanner.wait_share() * 1000)))
     scanner.start()
     if context.is_accepting:
         worker.set_accepting(True)

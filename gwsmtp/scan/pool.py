@@ -10,6 +10,7 @@ Contract: one pool per process; ``scan`` blocks the calling greenlet, never the 
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from gevent.event import Event
@@ -63,6 +64,7 @@ class ScanPool:
             key=lambda engine: engine.priority,
         )
         self._turn = 0
+        self._running: dict[ScanRequest, float] = {}
         self.in_flight = 0
         self.verdicts = 0
         self.failures = 0
@@ -93,6 +95,7 @@ class ScanPool:
     def scan(self, request: ScanRequest) -> ScanOutcome:
         """The verdict on ``request``; raises ScanUnavailable with a cause for the log."""
         self.in_flight += 1
+        self._running[request] = self._clock.monotonic()
         try:
             outcome = self._scan(request)
         except ScanUnavailable:
@@ -100,8 +103,16 @@ class ScanPool:
             raise
         finally:
             self.in_flight -= 1
+            del self._running[request]
         self.verdicts += 1
         return outcome
+
+    def wait_share(self) -> float:
+        """How much of its deadline the scan has used that has run longest but one: a queue makes
+        many wait, a message that takes long by itself but one.
+        """
+        begun = [*islice(self._running.values(), 1, 2)]
+        return (self._clock.monotonic() - begun[0]) / self._deadline_s if begun else 0.0
 
     def _scan(self, request: ScanRequest) -> ScanOutcome:
         deadline = self._clock.monotonic() + self._deadline_s

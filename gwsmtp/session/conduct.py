@@ -170,9 +170,15 @@ class Conduct:
         return replies.penalised(self._session_id)
 
     def delay(self) -> None:
-        """Waits 1 to 4 s, unless a tenth of the listener's places does already."""
+        """Waits 1 to 4 s, unless a tenth of the listener's places does already, or places are
+        scarce.
+        """
         defence = self._defence
-        if not defence.is_acting or not defence.may_delay(self._place.listener):
+        if (
+            not defence.is_acting
+            or defence.is_pressed
+            or not defence.may_delay(self._place.listener)
+        ):
             return
         if not self._is_reported:
             self._is_reported = True
@@ -189,6 +195,13 @@ class Conduct:
         finally:
             defence.delayed -= 1
             defence.show_delayed()
+
+    def make_room(self, waited_s: float) -> Reply:
+        """The session is to end for another client, as its own has done nothing for ``waited_s``;
+        what it is told.
+        """
+        self._report(Reason.PRESSURE, Action.ENDED, int(waited_s), 0)
+        return replies.making_room(self._session_id)
 
     def _charge(self, reason: Reason) -> Reply | None:
         if self._row < 0:

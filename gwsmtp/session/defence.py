@@ -13,9 +13,12 @@ from gwsmtp.limits.dictionary import Dictionary
 from gwsmtp.limits.guards import Guard, threshold
 from gwsmtp.limits.identity import Placement
 from gwsmtp.limits.policy import Policy
+from gwsmtp.limits.pressure import TENSE, read_level
 from gwsmtp.limits.slots import Gauge, SlotWriter, sum_gauge
 
 _DELAYED_SHARE: Final = 0.1
+LEAST_PATIENCE_S: Final = 5.0
+"""No timer is halved to less."""
 
 
 class Defence:
@@ -34,6 +37,7 @@ class Defence:
         "dictionary",
         "guard",
         "is_acting",
+        "is_pressed",
         "placement",
         "random",
         "window_s",
@@ -66,6 +70,21 @@ class Defence:
         self._table = table
         self._slot = slot
         self._clock = clock
+        self.is_pressed = False
+        """Whether the gateway is under pressure, and row 86 lets it act."""
+        self.look()
+
+    def look(self) -> bool:
+        """Learns from the table whether there is pressure; whether it has just come. Called by the
+        worker once a second, so that it knows which waits began before: those it hurries.
+        """
+        was_pressed = self.is_pressed
+        self.is_pressed = self.is_acting and read_level(self._table.words) >= TENSE
+        return self.is_pressed and not was_pressed
+
+    def patience(self, seconds: float) -> float:
+        """How long to wait for a client where it is usually given ``seconds``."""
+        return halved(seconds) if self.is_pressed else seconds
 
     def now_ms(self) -> int:
         """CLOCK_BOOTTIME in ms, the table's time."""
@@ -78,3 +97,8 @@ class Defence:
     def show_delayed(self) -> None:
         """Tells the other workers how many sit in a delay here."""
         self._slot.gauges[Gauge.DELAYED] = self.delayed
+
+
+def halved(seconds: float) -> float:
+    """Half of it, but not below 5 s; what is less by itself stays."""
+    return max(seconds / 2, min(seconds, LEAST_PATIENCE_S))

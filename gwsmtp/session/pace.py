@@ -2,8 +2,8 @@
 
 Two limits. A transaction lasts an hour at most, from MAIL to its end of data. And while payload is
 read, its octets are counted in consecutive windows of 30 s: three windows in a row below
-``protocol.data_min_rate`` are enough. Both are looked at only when a window or the hour is over
-(``net.deadline.Deadline.watch``); a read costs a comparison.
+``protocol.data_min_rate`` are enough, one under pressure. Both are looked at only when a window or
+the hour is over (``net.deadline.Deadline.watch``); a read costs a comparison.
 
 A window holds time spent waiting for payload and nothing else: not ours (a slow disk), not the
 pauses between the chunks of BDAT, and nothing before the first octet, which has a timer of its own
@@ -47,6 +47,10 @@ class PaceLimits:
         self.window_s = window_s
         self.windows = windows
 
+    def pressed(self) -> "PaceLimits":
+        """Those under pressure: one slow window is enough."""
+        return PaceLimits(self.min_rate, self.transaction_s, self.window_s, 1)
+
 
 class Rate:
     """The windows of one message; runs from its making on."""
@@ -81,8 +85,10 @@ class Rate:
         """Until the window ends."""
         return self._limits.window_s - self._elapsed_s(now)
 
-    def is_too_slow(self, now: float, octets: int) -> bool:
-        """Ends the window if it is over; whether too many in a row were slow."""
+    def is_too_slow(self, now: float, octets: int, windows: int = 0) -> bool:
+        """Ends the window if it is over; whether too many in a row were slow: ``windows``, where
+        that is not 0, instead of what the limits say.
+        """
         limits, elapsed_s = self._limits, self._elapsed_s(now)
         if elapsed_s >= limits.window_s:
             is_slow = octets - self._mark < limits.min_rate * elapsed_s
@@ -90,7 +96,7 @@ class Rate:
             self._mark = octets
             self._since = now
             self._spent_s = 0.0
-        return self._slow >= limits.windows
+        return self._slow >= (windows or limits.windows)
 
     def _elapsed_s(self, now: float) -> float:
         return self._spent_s if self.is_paused else self._spent_s + now - self._since
@@ -111,6 +117,6 @@ def look(
         return CutOff(replies.TRANSACTION_TOO_LONG, "transaction too long")
     if rate is None or rate.is_paused:
         return left_s
-    if rate.is_too_slow(now, octets):
+    if rate.is_too_slow(now, octets, limits.windows):
         return CutOff(replies.DATA_TOO_SLOW, "data too slow")
     return min(left_s, rate.left_s(now))

@@ -6,7 +6,7 @@ composition root that fills this is ``process.services``.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from gwsmtp.base.address import Mailbox
 from gwsmtp.base.audit import Audit
@@ -20,7 +20,7 @@ from gwsmtp.directory.domains import Directory
 from gwsmtp.net.offload import Offload
 from gwsmtp.protocol.extensions import Offer
 from gwsmtp.scan.outcome import ScanOutcome, ScanRequest
-from gwsmtp.session.defence import Defence
+from gwsmtp.session.defence import Defence, halved
 from gwsmtp.session.pace import PaceLimits
 from gwsmtp.session.tls import TlsService
 from gwsmtp.spool.draft import DraftBudget
@@ -59,6 +59,15 @@ class InboundTimeouts:
         self.data_command_s = data_command_s
         self.payload_s = payload_s
 
+    def halved(self) -> "InboundTimeouts":
+        """Those under pressure."""
+        return InboundTimeouts(
+            halved(self.connection_s),
+            halved(self.command_s),
+            halved(self.data_command_s),
+            halved(self.payload_s),
+        )
+
 
 class SessionLimits:
     """Numbers that end or refuse: ``size`` in octets (0 none), ``invalid`` -1 for no limit."""
@@ -74,10 +83,19 @@ class SessionLimits:
         self.pace = pace or PaceLimits()
 
 
+PRESSED_INVALID: Final = 2
+"""Invalid commands that a client may send under pressure, if any limit holds."""
+
+
 class Services:
-    """The bundle; see the module."""
+    """The bundle; see the module. ``timeouts``, ``pace`` and ``invalid_limit`` change with the
+    pressure: they are asked for whenever they are needed.
+    """
 
     __slots__ = (
+        "_invalid_limits",
+        "_paces",
+        "_timeouts",
         "audit",
         "clock",
         "defence",
@@ -103,7 +121,6 @@ class Services:
         "scan_failure_action",
         "scanner",
         "spool",
-        "timeouts",
         "tls",
         "verifier",
         "wake_queue",
@@ -152,7 +169,9 @@ class Services:
         self.forwards_helo = forwards_helo
         self.postmaster = postmaster
         self.limits = limits
-        self.timeouts = timeouts
+        self._timeouts = (timeouts, timeouts.halved())
+        self._paces = (limits.pace, limits.pace.pressed())
+        self._invalid_limits = (limits.invalid, min(limits.invalid, PRESSED_INVALID))
         self.reject_bare_newline = reject_bare_newline
         self.scan_failure_action = scan_failure_action
         self.inline_patience_s = inline_patience_s
@@ -172,3 +191,18 @@ class Services:
         self.spool = spool
         self.wake_queue = wake_queue
         self.tls = tls
+
+    @property
+    def timeouts(self) -> InboundTimeouts:
+        """What a client is given now."""
+        return self._timeouts[self.defence.is_pressed]
+
+    @property
+    def pace(self) -> PaceLimits:
+        """How slow a client may be now."""
+        return self._paces[self.defence.is_pressed]
+
+    @property
+    def invalid_limit(self) -> int:
+        """How many invalid commands a client may send now, -1 for no limit."""
+        return self._invalid_limits[self.defence.is_pressed]

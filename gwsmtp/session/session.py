@@ -18,6 +18,7 @@ from gwsmtp.base.reply import Reply
 from gwsmtp.base.stage import Stage
 from gwsmtp.limits.admission import Verdict
 from gwsmtp.limits.policy import Offence
+from gwsmtp.net.deadline import Deadline
 from gwsmtp.net.wire import Wire
 from gwsmtp.protocol import events
 from gwsmtp.protocol.server import ServerProtocol
@@ -25,6 +26,7 @@ from gwsmtp.protocol.state import State
 from gwsmtp.session import pace
 from gwsmtp.session.closing import close_gently
 from gwsmtp.session.conduct import Conduct
+from gwsmtp.session.room import MADE_ROOM
 from gwsmtp.session.services import Services
 from gwsmtp.session.stages import HANDLERS, USELESS_COMMANDS
 from gwsmtp.session.tls import TlsError, TlsWire, answer_in_clear
@@ -33,6 +35,7 @@ from gwsmtp.session.transaction import Transaction
 log = logging.getLogger(__name__)
 
 PATIENCE_FOR_GROUP_S: Final = 1.0
+BRISK: Final = frozenset({"quit", MADE_ROOM})
 
 
 class _Draining(GatewayError):
@@ -88,8 +91,7 @@ class Session:
         self.stage = Stage.CONNECT
         self.helo = ""
         self.is_extended = False
-        # Of chunks since the one that was refused, itself included
-        self.dropped_octets = 0
+        self.dropped_octets = 0  # of chunks since the one that was refused, itself included
         self.trace = ""
         self.ehlo = services.ehlo
         self._wire: Wire | TlsWire = wire
@@ -130,7 +132,7 @@ class Session:
             self._say_goodbye(replies.INTERNAL_ERROR)
         finally:
             self.roll_back()
-            close_gently(self._wire, lingers=summary.reason != "quit", give_up=_Draining)
+            close_gently(self._wire, lingers=summary.reason not in BRISK, give_up=GatewayError)
             summary.helo = self.helo
             summary.after = self.stage.value
             summary.duration_s = self.services.clock.monotonic() - self._started
@@ -140,6 +142,11 @@ class Session:
         """The worker is going down: ends now if idle, else at the next command boundary."""
         self._is_draining = True
         self._wire.deadline.interrupt(self._end_if_idle)
+
+    @property
+    def deadline(self) -> Deadline:
+        """That of the waits for the client."""
+        return self._wire.deadline
 
     def _end_if_idle(self) -> Exception | None:
         # Asked at the last moment: meanwhile a command may have come, and its answer be half sent.
@@ -153,10 +160,6 @@ class Session:
 
     def _is_over(self) -> bool:
         return self.protocol.state is State.CLOSED
-
-    @property
-    def _wants_handshake(self) -> bool:
-        return self.protocol.state is State.HANDSHAKE
 
     # Pump ----------------------------------------------------------------------------------
 
@@ -191,7 +194,7 @@ class Session:
             self._flush()
             if self._is_over():
                 return
-            if self._wants_handshake:
+            if protocol.state is State.HANDSHAKE:
                 if not self._secure():
                     return
                 wire = self._wire
@@ -284,7 +287,7 @@ class Session:
         begun = self.transaction.begun if self.transaction is not None else None
         services = self.services
         now, octets = services.clock.monotonic(), self.summary.bytes_in
-        return pace.look(services.limits.pace, now, octets, begun, self._rate)
+        return pace.look(services.pace, now, octets, begun, self._rate)
 
     def _flush(self) -> None:
         data = self.protocol.take_output()
@@ -312,7 +315,8 @@ class Session:
         secured = TlsWire(wire, tls.material)
         monotonic = self.services.clock.monotonic
         try:
-            secured.handshake(tls.handshake_s, monotonic, speaks_next=self._is_implicit_tls)
+            handshake_s = self.services.defence.patience(tls.handshake_s)
+            secured.handshake(handshake_s, monotonic, speaks_next=self._is_implicit_tls)
         except (TlsError, PeerTimeout) as e:
             self.conduct.offend(Offence.FAILED_HANDSHAKE)
             summary.reason = f"timeout: {e.phase}" if isinstance(e, PeerTimeout) else str(e)
@@ -392,5 +396,5 @@ class Session:
         try:
             self.protocol.abort(reply)
             self._flush()
-        except (OSError, PeerTimeout):
+        except (OSError, GatewayError):
             pass

@@ -275,7 +275,7 @@ def invalid(session: Conversation, event: events.Invalid) -> Reply:
     """A command refused for its form: answered and counted (SETTINGS 2.3)."""
     session.summary.errors += 1
     session.conduct.offend(_OFFENCES.get(event.reply, Offence.SYNTAX_ERROR))
-    limit = session.services.limits.invalid
+    limit = session.services.invalid_limit
     if 0 <= limit < session.summary.errors:
         session.summary.reason = "too many invalid commands"
         return replies.TOO_MANY_ERRORS

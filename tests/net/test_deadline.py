@@ -1,5 +1,7 @@
 """The one timer of a connection."""
 
+from math import inf
+
 import gevent
 import pytest
 from gevent.event import Event
@@ -168,4 +170,34 @@ def test_setting_the_wall_clock_ends_no_wait(monkeypatch: pytest.MonkeyPatch) ->
     deadline = Deadline()
     monkeypatch.setattr(deadline, "_loop", Jumping())
     assert waits(deadline, 0.02, "command") == "command"
+    deadline.close()
+
+
+def test_it_says_since_when_the_wait_lasts() -> None:
+    deadline = Deadline()
+    assert deadline.armed == inf
+    before = monotonic()
+    deadline.arm(10, "x")
+    armed = deadline.armed
+    assert before <= armed <= monotonic()
+    deadline.disarm()
+    assert deadline.armed == inf
+    gevent.sleep(0.01)
+    deadline.rearm()  # nothing was completed: the wait goes on
+    assert deadline.armed == armed
+    deadline.close()
+
+
+def test_a_wait_that_has_begun_can_be_hurried_and_never_prolonged() -> None:
+    deadline = Deadline()
+    deadline.hurry(lambda _seconds: 0.0)  # nothing is waited for
+    gevent.spawn_later(0.01, deadline.hurry, lambda seconds: seconds / 1000)
+    gevent.spawn_later(0.02, deadline.hurry, lambda _seconds: 60.0)
+    started = monotonic()
+    assert waits(deadline, 100, "long") == "long"
+    assert 0.09 < monotonic() - started < 5
+    gevent.spawn_later(0.05, deadline.hurry, lambda _seconds: 0.001)  # is over already
+    started = monotonic()
+    assert waits(deadline, 100, "next") == "next"
+    assert 0.04 < monotonic() - started < 5
     deadline.close()

@@ -363,3 +363,22 @@ def test_closing_the_pool_ends_what_is_in_flight(engine: StartEngine, pool: Star
     for scan in scans:
         with pytest.raises(ScanUnavailable):
             scan.get(timeout=5)
+
+
+def test_how_long_scans_wait_is_told_by_the_second_longest(
+    engine: StartEngine, pool: StartPool
+) -> None:
+    def silent(talk: Conversation) -> None:
+        talk.greet()
+        talk.wait_for_close()
+
+    made = pool(engine(silent), deadline_s=0.4)
+    wait_for(lambda: made.is_up, "the engine")
+    one = gevent.spawn(made.scan, request(b"slow by itself"))
+    gevent.sleep(0.05)
+    assert made.wait_share() == 0.0
+    two = gevent.spawn(made.scan, request(b"has to queue"))
+    wait_for(lambda: made.wait_share() >= 0.5, "a wait of half the deadline")
+    assert made.in_flight == 2
+    gevent.joinall([one, two])
+    assert made.wait_share() == 0.0

@@ -10,7 +10,7 @@ from gevent import socket
 
 from gwsmtp.base import replies
 from gwsmtp.base.address import Mailbox
-from gwsmtp.base.audit import Audit, AuditEvent, MessageEnded, SessionEnded
+from gwsmtp.base.audit import Audit, AuditEvent, Decided, MessageEnded, SessionEnded
 from gwsmtp.base.clock import SystemClock
 from gwsmtp.base.errors import ScanUnavailable, SpoolError
 from gwsmtp.base.ids import SessionIds
@@ -21,7 +21,6 @@ from gwsmtp.delivery.recipients import RecipientVerifier
 from gwsmtp.delivery.route import Router
 from gwsmtp.directory.domains import Directory, HostedDomain, RecipientRule, SmtpHost
 from gwsmtp.limits.admission import Verdict
-from gwsmtp.limits.arena import Table
 from gwsmtp.limits.identity import Placement, identify
 from gwsmtp.limits.peers import Peers
 from gwsmtp.limits.policy import Policy
@@ -139,11 +138,13 @@ class Rig:
         self.hiding: HidingMode = "accept-hold"
         self.rule = RecipientRule.ANY
         self.known: frozenset[str] = frozenset()
-        # A table of its own makes clients known to it
-        self.table: Table | None = None
+        self.table = scratch_table()
+        # In a table of its own clients have rows
+        self.knows_clients = False
         self.policy = Policy()
         self.messages: list[MessageEnded] = []
         self.ended: list[SessionEnded] = []
+        self.decisions: list[Decided] = []
         self.sessions: list[Session] = []
         self._greenlets: list[gevent.Greenlet[[], None]] = []
         self._clients: list[Client] = []
@@ -175,7 +176,7 @@ class Rig:
     def _place(self, ip: str) -> Verdict:
         identity = identify(ip)
         place = Verdict(int(self.implicit_tls), identity)
-        if self.table is not None:
+        if self.knows_clients:
             peers = Peers(self.table, Placement(self.table))
             place.row = peers.take(identity.client, SystemClock().boot_ms())
         return place
@@ -197,6 +198,8 @@ class Rig:
             self.messages.append(event)
         elif isinstance(event, SessionEnded):
             self.ended.append(event)
+        elif isinstance(event, Decided):
+            self.decisions.append(event)
 
     def services(self) -> Services:
         clock, disk = SystemClock(), Offload("disk", 1, 10)
@@ -231,7 +234,7 @@ class Rig:
             audit=audit,
             clock=clock,
             ids=SessionIds(random.Random(1)),
-            defence=make_defence(self.table or scratch_table(), audit, clock, self.policy),
+            defence=make_defence(self.table, audit, clock, self.policy),
             spool=self.store,
             wake_queue=self.woken.append,
             hiding=self.hiding,

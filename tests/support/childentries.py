@@ -18,6 +18,8 @@ from gwsmtp.limits.slots import Gauge, Total
 from gwsmtp.process.child import Child
 from gwsmtp.process.context import ChildContext
 
+LATE_S = 3
+
 
 def worker(context: ChildContext, child: Child) -> None:
     pool = Pool()
@@ -50,6 +52,13 @@ def worker(context: ChildContext, child: Child) -> None:
     child.on_drain(drain)
     child.ready()
     child.wait()
+
+
+def late(context: ChildContext, child: Child) -> None:
+    """Takes long to be ready, and its loop stands still meanwhile."""
+    sleep: Callable[[float], None] = monkey.get_original("time", "sleep")
+    sleep(LATE_S)
+    worker(context, child)
 
 
 def _hang(context: ChildContext) -> str:

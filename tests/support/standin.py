@@ -83,6 +83,11 @@ class Logging:
 
 
 @dataclass
+class Delivery:
+    min_free: int = 0
+
+
+@dataclass
 class StandIn:
     paths: Paths
     interface: Interface = field(default_factory=Interface)
@@ -92,6 +97,7 @@ class StandIn:
     workers: Workers = field(default_factory=Workers)
     scan: Scan = field(default_factory=Scan)
     logging: Logging = field(default_factory=Logging)
+    delivery: Delivery = field(default_factory=Delivery)
 
 
 def stand_in(
