@@ -92,22 +92,22 @@ def load(table: Table, data: bytes, now_ms: int, wall_ms: int) -> int:
     """Puts a snapshot into ``table``, which is empty and nobody else's yet; returns the number of
     clients. Raises TableError, and changes nothing, where ``data`` is none.
     """
-    words = _checked(data)
-    _, _, length, count, low, high, saved_ms, _ = words[:_HEAD_WORDS].tolist()
+    content = _checked(data)
+    _, _, length, count, low, high, saved_ms, _ = content[:_HEAD_WORDS]
     table.set_secret(low.to_bytes(WORD, "little") + high.to_bytes(WORD, "little"))
     # Where the wall clock was set back, no time has passed.
     placement, ahead_ms, taken = Placement(table), max(wall_ms, saved_ms) - now_ms, 0
     free: dict[int, int] = {}
     for index in range(count):
         start = _HEAD_WORDS + index * length
-        record = words[start : start + length].tolist()
+        record = content[start : start + length].tolist()
         bucket = placement.client_bucket(record[0])
         way = free.get(bucket, 0)
         if way < WAYS:
             free[bucket] = way + 1
             client = _unpacked(record, ahead_ms, now_ms)
             place = layout.client_row(bucket + way)
-            table.words[place : place + CLIENT_WORDS] = client
+            table.words[place : place + CLIENT_WORDS] = memoryview(client)
             table.words[CLIENT_TAGS + bucket + way] = record[0]
             taken += 1
     return taken
@@ -122,8 +122,8 @@ def _packed(client: list[int], ahead_ms: int) -> list[int]:
     return record
 
 
-def _unpacked(record: list[int], ahead_ms: int, now_ms: int) -> memoryview:
-    client = memoryview(bytearray(CLIENT_WORDS * WORD)).cast("Q")
+def _unpacked(record: list[int], ahead_ms: int, now_ms: int) -> "array[int]":
+    client = array("Q", bytes(CLIENT_WORDS * WORD))
     for word, value in zip(_NUMBERS, record[1:], strict=False):
         client[word] = value
     first = 1 + len(_NUMBERS)
@@ -154,22 +154,22 @@ def _is_forgotten(wall: int, ahead_ms: int, now_ms: int, after_ms: int) -> bool:
     return wall < ahead_ms and now_ms + ahead_ms - wall > after_ms
 
 
-def _checked(data: bytes) -> memoryview:
+def _checked(data: bytes) -> "array[int]":
     """The words of a sound snapshot. Raises TableError."""
     octets = len(data) - _DIGEST
     if octets < WORD * _HEAD_WORDS or octets % WORD:
         raise TableError(f"only {len(data)} octets")
-    words = memoryview(data[:octets]).cast("Q")
-    magic, version, length, count = words[:4].tolist()
+    content = array("Q", data[:octets])
+    magic, version, length, count, *_ = content[:_HEAD_WORDS]
     if magic != _MAGIC:
         raise TableError("not a snapshot of gwsmtp")
     if _digest(data[:octets]) != data[octets:]:
         raise TableError("damaged")
     if version != _VERSION or length != _RECORD_WORDS:
         raise TableError(f"other form (version {version}, ours is {_VERSION})")
-    if _HEAD_WORDS + count * length != len(words):
+    if _HEAD_WORDS + count * length != len(content):
         raise TableError(f"{count} clients, but {octets} octets")
-    return words
+    return content
 
 
 def _digest(content: bytes) -> bytes:

@@ -13,6 +13,7 @@ MADE = {
     "ehlo": replies.ehlo("gw.example.test", ["PIPELINING", "SIZE 10"]),
     "trial_greeting": replies.trial_greeting("trial.invalid"),
     "too_many_connections": replies.too_many_connections(REFERENCE),
+    "making_room": replies.making_room(REFERENCE),
     "over_limit": replies.over_limit(REFERENCE),
     "penalised": replies.penalised(REFERENCE),
     "rate_exceeded": replies.rate_exceeded(REFERENCE),
