@@ -18,6 +18,7 @@ from gwsmtp.limits.identity import describe, identify
 from gwsmtp.limits.layout import DECISION_WORDS, RING_SIZE, SLOT_COUNT, Decision
 
 _BYTE: Final = 0xFF
+_DAMAGED: Final = 1 << 62  # no ring has seen so many decisions
 
 
 class RingWriter:
@@ -30,7 +31,8 @@ class RingWriter:
         self._first = layout.ring(slot_index)
         self._clock = clock
         places = range(self._first, self._first + RING_SIZE * DECISION_WORDS, DECISION_WORDS)
-        self._next = 1 + max(self._words[place + Decision.SEQUENCE] for place in places)
+        numbers = (self._words[place + Decision.SEQUENCE] for place in places)
+        self._next = 1 + max((number for number in numbers if number < _DAMAGED), default=0)
 
     def __call__(self, event: AuditEvent) -> None:
         """Keeps a decision; other events are not its."""

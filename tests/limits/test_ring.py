@@ -105,6 +105,7 @@ def test_damage_anywhere_in_a_ring_ends_no_reader_and_no_writer(table: Table) ->
     first, size = layout.ring(0), RING_SIZE * DECISION_WORDS
     for place in range(first, first + size):
         table.words[place] = rng.getrandbits(64)
+    table.words[first + 7 * DECISION_WORDS + Decision.SEQUENCE] = 2**64 - 1
     read_decisions(table)
     writer = RingWriter(table, 0, Clock())
     for number in range(3):
