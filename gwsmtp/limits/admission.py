@@ -258,11 +258,11 @@ class Admission:
         try:
             if verdict.row >= 0 and (verdict.was_clean or verdict.accepted):
                 self._settle(verdict, now_ms)
-            words[_LIVE + verdict.listener] -= 1
+            _lower(words, _LIVE + verdict.listener)
             if verdict.row >= 0:
-                words[client_row(verdict.row) + Client.LIVE] -= 1
+                _lower(words, client_row(verdict.row) + Client.LIVE)
             if verdict.network_row >= 0:
-                words[rollup_row(verdict.network_row) + Rollup.LIVE] -= 1
+                _lower(words, rollup_row(verdict.network_row) + Rollup.LIVE)
             words[entry] = 0
         finally:
             self._lock.release()
@@ -278,6 +278,13 @@ class Admission:
         words[place + Client.CLEAN_SESSIONS] += 1
         if words[place + Client.CLEAN_SESSIONS] >= _CLEAN_FOR_PASS:
             words[place + Client.PASS_UNTIL] = now_ms + PASS_MS
+
+
+def _lower(words: memoryview, place: int) -> None:
+    """One less; what damage has made too low stays at 0, for a session must be able to end."""
+    live: int = words[place]
+    if live:
+        words[place] = live - 1
 
 
 def live_connections(table: Table) -> tuple[int, int]:

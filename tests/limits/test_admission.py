@@ -297,6 +297,20 @@ def test_a_full_table_of_live_sessions_refuses_nobody(
     assert live_connections(doors.table) == (0, 0)
 
 
+def test_a_count_that_is_too_low_ends_no_session(doors: Doors) -> None:
+    """Damage; the ledger is right, and everything it names is recomputed by the next recovery."""
+    door = doors.open(POLICY)
+    verdicts = come(door, "192.0.2.1", 2)
+    doors.words[doors.client("192.0.2.1") + Client.LIVE] = 0
+    doors.words[doors.network("192.0.2.1") + Rollup.LIVE] = 1
+    doors.words[layout.CONTROL + layout.Control.LISTENER_LIVE] = 0
+    for verdict in verdicts:
+        door.leave(verdict, NOW)
+    assert entries(doors.table, 0) == []
+    assert live_connections(doors.table) == (0, 0)
+    assert doors.words[doors.network("192.0.2.1") + Rollup.LIVE] == 0
+
+
 def test_more_connections_than_a_ledger_has_room_for(doors: Doors) -> None:
     door = doors.open(Policy(most=(9999, 9999), concurrency_mode=Mode.OFF, connections=OFF))
     verdicts = come(door, "192.0.2.1", LEDGER_SIZE + 1)

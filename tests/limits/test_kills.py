@@ -119,6 +119,7 @@ def kill_at_every_store(house: House, prepare: Prepare) -> int:
     raise AssertionError(f"more than {MOST_STORES} stores")
 
 
+@pytest.mark.full
 def test_entering_as_somebody_new(house: House) -> None:
     """Rows are taken for him and his network, with those of earlier ones put out."""
 

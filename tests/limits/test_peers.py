@@ -171,6 +171,7 @@ def test_a_row_seen_in_the_future_is_not_eternal(rows: Rows) -> None:
     assert rows.who() == set(range(20, 28))
 
 
+@pytest.mark.full
 def test_65536_clients_in_one_bucket(rows: Rows) -> None:
     """Live ones stay, all others change hands, and nobody is in twice."""
     rows.add(MANY + 1, LIVE=1, LAST_SEEN=1)

@@ -257,6 +257,7 @@ def test_a_lock_that_changes_hands_ends_nobody(grave: Grave, keeper: Keeper) -> 
     assert not grave.burial.is_waiting
 
 
+@pytest.mark.full
 def test_a_busy_lock_ends_nobody(grave: Grave, caplog: pytest.LogCaptureFixture) -> None:
     """Another takes it as fast as it can, for longer than one may keep it."""
     burial = Burial(grave.table, procid.own_id(), SystemClock())
