@@ -211,4 +211,4 @@ def test_the_table_is_the_dictionary() -> None:
 def test_soak_the_table_is_the_dictionary(soak_seconds: float) -> None:
     ends_at = time.monotonic() + soak_seconds
     while time.monotonic() < ends_at:
-        run_lives(50, 80)
+        run_lives(10, 60)
