@@ -290,6 +290,7 @@ class DeliveryQueue:
             tried = self._delivery.attempt(item, choice.route, choice.places)
         finally:
             hop.running -= 1
+            self._wake.set()  # the next one goes while this one is written down
         if tried.is_host_down:
             pause_s = min(_PAUSE_S, *self._delivery.schedule)
             hop.paused_until = self._clock.monotonic() + pause_s
