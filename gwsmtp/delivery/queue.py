@@ -236,18 +236,11 @@ class DeliveryQueue:
 
     def _end(self, item: Item) -> None:
         """Nobody is pending: it goes, or is held for those who did not get it."""
-        envelope = item.envelope
-        reason = None
-        hold = self._hold
-        if envelope.in_state(RecipientState.REFUSED):
-            # Of a hidden client's message the unknown recipients are marked from the start.
-            reason = HoldReason(envelope.reason or HoldReason.REFUSED_BY_HOST)
-        elif envelope.in_state(RecipientState.EXPIRED):
-            reason = HoldReason.EXPIRED
+        reason, hold, now = _why_held(item.envelope), self._hold, self._clock.now()
         if reason is None:
             self._disk.run(partial(self._spool.remove, item.id))
         else:
-            now = self._clock.now()
+            # Headers may be enough only where nobody was waiting for the message.
             if reason is HoldReason.DICTIONARY_ATTACK:
                 held = self._disk.run(partial(hold.take_in_share, item, reason, now))
             else:
@@ -297,6 +290,7 @@ class DeliveryQueue:
             tried = self._delivery.attempt(item, choice.route, choice.places)
         finally:
             hop.running -= 1
+            self._wake.set()  # the next one goes while this one is written down
         if tried.is_host_down:
             pause_s = min(_PAUSE_S, *self._delivery.schedule)
             hop.paused_until = self._clock.monotonic() + pause_s
@@ -334,6 +328,23 @@ class DeliveryQueue:
             line.hop or "-",
             quoted(line.text),
         )
+
+
+def _why_held(envelope: Envelope) -> HoldReason | None:
+    """Why a message nobody is pending for is to be held; None where all have got it.
+
+    Of a hidden client's message the unknown recipients are marked as refused from the start, and
+    no host was asked. What a host has said of others, or of them after a release, counts for more.
+    """
+    refused = envelope.in_state(RecipientState.REFUSED)
+    if any(envelope.recipients[n].tried_at for n in refused):
+        return HoldReason.REFUSED_BY_HOST
+    if envelope.in_state(RecipientState.EXPIRED):
+        return HoldReason.EXPIRED
+    if not refused:
+        return None
+    is_known = envelope.reason in set(HoldReason)
+    return HoldReason(envelope.reason) if is_known else HoldReason.REFUSED_BY_HOST
 
 
 class _Choice:

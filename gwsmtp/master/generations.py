@@ -334,7 +334,7 @@ class Generations:
         if engine is None or any(other and other.engine is engine for other in others):
             return
         self._children.dismiss([engine.seat])
-        _close_engine(engine)
+        _close_unix(engine.listener)
 
     def add_worker(self) -> int | None:
         """One worker more in the serving generation; None where the table has no room for two
@@ -378,12 +378,13 @@ class Generations:
         self.close_listeners()
         found = (self.current, self.pending, *self._leaving)
         for engine in {one.engine for one in found if one and one.engine}:
-            _close_engine(engine)
+            _close_unix(engine.listener)
+        _close_unix(self._heritage.bell)
 
 
-def _close_engine(engine: Engine) -> None:
+def _close_unix(sock: socket.socket) -> None:
     try:
-        os.unlink(engine.path)
+        os.unlink(sock.getsockname())
     except OSError:
         pass
-    engine.listener.close()
+    sock.close()

@@ -99,7 +99,6 @@ class Master:
         self._name = config.interface.name
         self._id = procid.own_id()
         self._table_path = config.paths.run / f"{self._name}.table"
-        self._bell_path = bell_path(config.paths.run, self._name)
         self._pidfile = PidFile(config.paths.run / f"{self._name}.pid")
         self._maildir = config.paths.base / "trial-maildir" if self._options.trial else None
         self._signals = SignalQueue()
@@ -155,7 +154,6 @@ class Master:
         burial = Burial(table, self._id, self._clock)
         burial.heal()
         children = Children(table, self._id, generation, burial)
-        bell = listeners.bind_datagrams(self._bell_path, account)
         heritage = Heritage(
             name=self._name,
             run=config.paths.run,
@@ -166,7 +164,7 @@ class Master:
             account=account,
             entries=self._options.entries,
             tls=self._tls,
-            bell=bell,
+            bell=listeners.bind_datagrams(bell_path(config.paths.run, self._name), account),
         )
         generations = Generations(children, table, heritage, generation)
         load = self._options.load
@@ -379,7 +377,6 @@ class Master:
                 os.close(fd)
         if self._duties is not None:
             self._duties.generations.close()
-            self._bell_path.unlink(missing_ok=True)
         if self._leader is not None:
             self._leader.table.close()
         self._pidfile.release()

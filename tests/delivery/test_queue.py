@@ -22,7 +22,7 @@ from gwsmtp.directory.domains import SmtpHost
 from gwsmtp.net.offload import Offload
 from gwsmtp.protocol.client import HopReply
 from gwsmtp.spool.files import Spool
-from gwsmtp.spool.hold import Hold, HoldReason
+from gwsmtp.spool.hold import MESSAGES_A_DAY, Hold, HoldReason
 from gwsmtp.spool.item import RecipientState
 from tests.support.spooled import CONTENT, TRACE, Octets, envelope
 
@@ -136,6 +136,37 @@ def test_an_item_goes_to_each_of_its_hosts(place: Place) -> None:
     ]
     assert place.spool.list() == []
     assert place.notes == [True, True]
+
+
+def test_only_what_nobody_known_waits_for_loses_its_body(place: Place) -> None:
+    """Beyond a client's share of the day headers are enough of mail for unknown mailboxes alone;
+    what was for a known one was answered with 250.
+    """
+
+    def hidden(number: int, *known: str) -> str:
+        one = envelope(number, "unknown@a.test", *known, received_at=time.time())
+        one.recipients[0].state = RecipientState.REFUSED
+        one.reason = HoldReason.DICTIONARY_ATTACK
+        return place.spool.put(one, Octets(CONTENT), TRACE)
+
+    def answer(route: Route, letter: Letter) -> Result:
+        is_refused = letter.recipients != ["taken@a.test"]
+        return result(Outcome.REFUSED, NO) if is_refused else result(Outcome.DELIVERED, OK)
+
+    place.hosts.answer = answer
+    queue = place.start(*(hidden(n, "taken@a.test") for n in range(MESSAGES_A_DAY + 1)))
+    until(lambda: not len(queue))
+    held = place.hold.list()
+    assert {one.reason for one in held} == {HoldReason.DICTIONARY_ATTACK}
+    bare = [one.id for one in held if one.envelope.is_headers_only]
+    assert (len(held), len(bare)) == (MESSAGES_A_DAY + 1, 1)
+
+    queue.add(hidden(99, "refused@a.test"))
+    whole = next(one.id for one in held if one.id not in bare)
+    queue.add(place.hold.release(whole, time.time()))
+    until(lambda: not len(queue))
+    refused = place.hold.list(HoldReason.REFUSED_BY_HOST)
+    assert [one.envelope.is_headers_only for one in refused] == [False, False]
 
 
 def test_who_is_put_off_keeps_nobody_waiting(place: Place) -> None:
