@@ -42,11 +42,12 @@ from gwsmtp.master.notify import notify, wants_watchdog
 from gwsmtp.master.pidfile import PidFile
 from gwsmtp.master.readiness import Ready, announce
 from gwsmtp.master.reload import Reloading
+from gwsmtp.master.shedding import Shedding
 from gwsmtp.master.signals import SIGNALS, SignalQueue, is_on_terminal
 from gwsmtp.master.tlscontexts import TlsContexts
 from gwsmtp.process.context import ChildContext, Settings, bell_path
 from gwsmtp.process.control import Word
-from gwsmtp.process.privileges import Account, PrivilegeError, find_account
+from gwsmtp.process.privileges import Account, PrivilegeError, find_account, warn_about
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class _Duties:
     children: Children
     generations: Generations
     reloading: Reloading
+    shedding: Shedding
 
 
 class Master:
@@ -141,7 +143,7 @@ class Master:
         self._pidfile.acquire()
         listeners.remove_stale(config.paths.run, f"{self._name}.engine-*.sock")
         table, generation = self._open_table(account)
-        _warn_about_privileges(account)
+        warn_about(account)
         self._signals.open()
         self._lifeline_read, self._lifeline_write = os.pipe2(os.O_CLOEXEC)
         burial = Burial(table, self._id, self._clock)
@@ -164,7 +166,7 @@ class Master:
         load = self._options.load
         loader = Loader(load, self._lifeline_read) if load is not None else None
         reloading = Reloading(loader, generations, self._logfile, self._clock, self._publish)
-        duties = self._duties = _Duties(burial, children, generations, reloading)
+        duties = self._duties = _Duties(burial, children, generations, reloading, Shedding(table))
         if self._options.trial:
             self._add_trial(duties, self._options.trial, account, generation)
         generations.begin(config, self._clock.boot_ms())
@@ -238,18 +240,19 @@ class Master:
         children, current = duties.children, duties.generations.current
         ended = children.reap(now_ms, stopping=self._drain.is_ending)
         children.note_ready()
+        config = current.config if current else self._config
         if self._drain.is_ending:
             if self._drain.advance(children, now_ms):
                 return True
         else:
+            duties.shedding.step(config, duties.generations.listening, now_ms)
             if self._tls.watch(now_ms):
                 duties.reloading.renew()
             duties.reloading.step(ended, now_ms)
             children.fill(now_ms)
             if not self._was_ready and children.are_ready(children.seats):
                 self._announce()
-        hang_s = (current.config if current else self._config).workers.hang_timeout
-        children.watch(now_ms, int(hang_s * 1000))
+        children.watch(now_ms, int(config.workers.hang_timeout * 1000))
         self._sweep(duties.burial, now_ms)
         if wants_watchdog():
             notify("WATCHDOG=1")
@@ -392,10 +395,3 @@ class Master:
 
     def _set_title(self, state: str) -> None:
         setproctitle.setproctitle(f"gwsmtp: master [{self._name}] {state}")
-
-
-def _warn_about_privileges(account: Account | None) -> None:
-    if os.geteuid() == 0 and account is None:
-        log.warning("event=privileged note=%s", quoted("workers.user is not set"))
-    elif os.geteuid() != 0 and account and account.uid != os.geteuid():
-        log.warning("event=unprivileged note=%s", quoted("not root, so workers.user is not used"))

@@ -7,11 +7,15 @@ as root.
 """
 
 import grp
+import logging
 import os
 import pwd
 from dataclasses import dataclass
 
 from gwsmtp.base.errors import GatewayError
+from gwsmtp.base.logs import quoted
+
+log = logging.getLogger(__name__)
 
 
 class PrivilegeError(GatewayError):
@@ -45,6 +49,14 @@ def find_account(user: str | None, group: str | None) -> Account | None:
             raise PrivilegeError(f"workers.group: there is no group {group!r}") from None
         gid = found.gr_gid
     return Account(entry.pw_name, entry.pw_uid, gid)
+
+
+def warn_about(account: Account | None) -> None:
+    """Logs, for the master, that children will not be who the configuration says, or root."""
+    if os.geteuid() == 0 and account is None:
+        log.warning("event=privileged note=%s", quoted("workers.user is not set"))
+    elif os.geteuid() != 0 and account and account.uid != os.geteuid():
+        log.warning("event=unprivileged note=%s", quoted("not root, so workers.user is not used"))
 
 
 def drop_privileges(account: Account) -> None:
