@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gwsmtp.config.setting import Applies, Group, setting
+from gwsmtp.config.setting import Group, setting
 from gwsmtp.config.types import Ratio, Switch, Whole
 
 Mode = Literal["enforce", "shadow", "off"]
@@ -160,9 +160,10 @@ class DosProtectionGroup(Group):
     kernel_shedding: Switch = setting(
         True,
         title="Kernel shedding",
-        description="Drop the packets of clients that go on while banned; off where the kernel "
-        "refuses it.",
-        applies=Applies.RESTART,
+        description="Drop the packets of clients with two bans or more that go on while banned, 10 "
+        "connections in a minute; not with PROXY protocol sources, and off where the kernel "
+        "refuses it (the master is not root).",
+        enforced=True,
     )
     reserve: Annotated[Ratio, Field(ge=0, le=0.5)] = setting(
         0.1,

@@ -40,6 +40,7 @@ from gwsmtp.limits.policy import WIDER, Limit, Mode, Policy
 from gwsmtp.limits.pressure import SEVERE, TENSE, read_level
 from gwsmtp.limits.rangelock import RangeLock
 from gwsmtp.limits.shadow import effective
+from gwsmtp.limits.shedding import note_try
 
 SSL: Final = 1
 PASS_MS: Final = 30 * 86_400_000
@@ -255,6 +256,8 @@ class Admission:
         until: int = words[place + Client.PENALTY_UNTIL]
         if now_ms < until <= now_ms + policy.longest_penalty_ms:
             verdict.hit(policy, Mode.ENFORCE, Reason.PENALTY, (until - now_ms) // 1000, 0)
+            if verdict.refused:
+                note_try(words, place, now_ms)
         factor = WIDER if words[place + Client.PASS_UNTIL] > now_ms else 1
         live: int = words[place + Client.LIVE]
         most = policy.concurrency[verdict.listener] * factor

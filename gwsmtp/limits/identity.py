@@ -65,6 +65,14 @@ def describe(tag: int, *, is_network: bool = False) -> str:
     return f"{ipaddress.IPv6Address(prefix << _HOST_BITS_V6)}/{48 if is_network else 64}"
 
 
+def address_of(tag: int) -> tuple[int, int]:
+    """A client's tag as numbers: 4 and its address, or 6 and the first 64 bits of it."""
+    kind = tag >> 32 << 32
+    if kind == _V4:
+        return 4, tag & 0xFFFFFFFF
+    return 6, 0 if kind == _V6_ZERO else tag
+
+
 class Placement:
     """Places tags in buckets of eight and makes fingerprints, by the table's secret.
 

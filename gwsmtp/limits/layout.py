@@ -107,6 +107,9 @@ class Control:
     SHADOW_SET = 15  # a bit for each limit that a command has set
     SHADOW_ON = 16  # what it has set it to
     ALLOW_CHANGES = 17  # raised after each change of the allow list
+    SHED_CALLS = 18  # raised when a client has come so often while banned that it may be shed
+    FILTERED = 19  # 1 once a listener has had a filter: what it accepted may have inherited it
+    SHED = 20  # clients that are shed now
 
 
 class Client:

@@ -358,6 +358,13 @@ class Generations:
         self._children.dismiss([last])
         return last.number
 
+    @property
+    def listening(self) -> tuple[socket.socket, ...]:
+        """All open listeners for clients, of all generations."""
+        born = self.pending
+        opened = (*born.rebind.opened, *born.ssl_rebind.opened) if born is not None else ()
+        return (*self.smtp.sockets, *self.ssl.sockets, *opened)
+
     def set_accepting(self, is_accepting: bool) -> None:
         """Holds or resumes accepting, in workers that live and in those to come."""
         self.is_accepting = is_accepting

@@ -42,16 +42,12 @@ from gwsmtp.master.notify import notify, wants_watchdog
 from gwsmtp.master.pidfile import PidFile
 from gwsmtp.master.readiness import Ready, announce
 from gwsmtp.master.reload import Reloading
+from gwsmtp.master.shedding import Shedding
 from gwsmtp.master.signals import SIGNALS, SignalQueue, is_on_terminal
 from gwsmtp.master.tlscontexts import TlsContexts
 from gwsmtp.process.context import ChildContext, Settings, bell_path
 from gwsmtp.process.control import Word
-from gwsmtp.process.privileges import (
-    Account,
-    PrivilegeError,
-    find_account,
-    warn_about_privileges,
-)
+from gwsmtp.process.privileges import Account, PrivilegeError, find_account, warn_about
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +81,7 @@ class _Duties:
     generations: Generations
     reloading: Reloading
     leader: Leader
+    shedding: Shedding
 
 
 class Master:
@@ -148,7 +145,7 @@ class Master:
         listeners.remove_stale(config.paths.run, f"{self._name}.engine-*.sock")
         leader = self._leader = Leader(config, self._id, account, self._clock)
         table, generation = leader.table, leader.generation
-        warn_about_privileges(account)
+        warn_about(account)
         self._signals.open()
         self._lifeline_read, self._lifeline_write = os.pipe2(os.O_CLOEXEC)
         burial = Burial(table, self._id, self._clock)
@@ -170,7 +167,9 @@ class Master:
         load = self._options.load
         loader = Loader(load, self._lifeline_read) if load is not None else None
         reloading = Reloading(loader, generations, self._logfile, self._clock, self._publish)
-        duties = self._duties = _Duties(burial, children, generations, reloading, leader)
+        shedding = Shedding(table)
+        duties = _Duties(burial, children, generations, reloading, leader, shedding)
+        self._duties = duties
         if self._options.trial:
             self._add_trial(duties, self._options.trial, account, generation)
         generations.begin(config, self._clock.boot_ms())
@@ -235,6 +234,7 @@ class Master:
             if self._drain.advance(children, now_ms):
                 return True
         else:
+            duties.shedding.step(config, duties.generations.listening, now_ms)
             if self._tls.watch(now_ms):
                 duties.reloading.renew()
             duties.reloading.step(ended, now_ms)

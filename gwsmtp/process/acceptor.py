@@ -21,6 +21,7 @@ from gevent import get_hub
 from gwsmtp.base.clock import monotonic
 from gwsmtp.base.logs import quoted
 from gwsmtp.base.peer import Peer, peer_of
+from gwsmtp.net.bpf import detach
 from gwsmtp.net.wire import Wire
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.
 Handler = Callable[[Wire, Peer], None]
 MayAccept = Callable[[float], bool]
 """(monotonic seconds) -> whether this worker may take one session more."""
+IsFiltered = Callable[[], bool]
+"""Whether what is accepted may have inherited a filter of the kernel's (``net.bpf``)."""
 
 
 class Acceptor:
@@ -45,13 +48,18 @@ class Acceptor:
     """
 
     def __init__(
-        self, listener: std_socket.socket, handler: Handler, may_accept: MayAccept
+        self,
+        listener: std_socket.socket,
+        handler: Handler,
+        may_accept: MayAccept,
+        is_filtered: IsFiltered,
     ) -> None:
         # What is accepted inherits it: one system call a connection less.
         listener.setsockopt(std_socket.IPPROTO_TCP, std_socket.TCP_NODELAY, 1)
         self._listener = listener
         self._handler = handler
         self._may_accept = may_accept
+        self._is_filtered = is_filtered
         self._loop = get_hub().loop
         self._watcher = self._loop.io(listener.fileno(), _READ)
         self._timer = self._loop.timer(EXHAUSTED_PAUSE_S)
@@ -109,6 +117,8 @@ class Acceptor:
             return  # anything else: the client has gone again (ECONNABORTED and its like)
         sock = _socket.socket(listener.family, listener.type, listener.proto, fileno=fd)
         try:
+            if self._is_filtered():
+                detach(sock)
             wire, peer = Wire(sock), peer_of(address)
         except (OSError, ValueError, IndexError):
             sock.close()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gwsmtp.base.logs import LogLevel
+from gwsmtp.base.netmatch import AddressPattern
 from gwsmtp.base.procid import ProcessId
 from gwsmtp.config.tls import TlsPlan
 from gwsmtp.limits.slots import Role
@@ -44,6 +45,49 @@ class ListenerSettings(Protocol):
     def listen(self) -> Sequence[Endpoint]: ...
     @property
     def max_inbound_connections(self) -> int: ...
+
+
+class ServerSettings(ListenerSettings, Protocol):
+    """Group ``server``. ``proxy_protocol`` names trusted proxies."""
+
+    @property
+    def proxy_protocol(self) -> Sequence[str]: ...
+
+
+class OffenceSettings(Protocol):
+    """Group ``dos_protection.offences``, in seconds."""
+
+    @property
+    def strike_fade(self) -> int: ...
+    @property
+    def ban_time_max(self) -> int: ...
+
+
+class DosSettings(Protocol):
+    """Group ``dos_protection``."""
+
+    @property
+    def enabled(self) -> bool: ...
+    @property
+    def kernel_shedding(self) -> bool: ...
+    @property
+    def offences(self) -> OffenceSettings: ...
+
+
+class SourceSettings(Protocol):
+    """A row of ``relay_protection.allowed_sources``."""
+
+    @property
+    def skip_connection_tests(self) -> bool: ...
+    @property
+    def parsed(self) -> AddressPattern: ...
+
+
+class RelaySettings(Protocol):
+    """Group ``relay_protection``."""
+
+    @property
+    def allowed_sources(self) -> Sequence[SourceSettings]: ...
 
 
 class WorkerSettings(Protocol):
@@ -109,7 +153,7 @@ class Settings(Protocol):
     @property
     def interface(self) -> InterfaceSettings: ...
     @property
-    def server(self) -> ListenerSettings: ...
+    def server(self) -> ServerSettings: ...
     @property
     def ssl(self) -> ListenerSettings: ...
     @property
@@ -124,6 +168,10 @@ class Settings(Protocol):
     def logging(self) -> LoggingSettings: ...
     @property
     def delivery(self) -> DeliverySettings: ...
+    @property
+    def dos_protection(self) -> DosSettings: ...
+    @property
+    def relay_protection(self) -> RelaySettings: ...
 
 
 QUEUE_DIRECTORY = "queue"

@@ -51,6 +51,14 @@ def find_account(user: str | None, group: str | None) -> Account | None:
     return Account(entry.pw_name, entry.pw_uid, gid)
 
 
+def warn_about(account: Account | None) -> None:
+    """Logs, for the master, that children will not be who the configuration says, or root."""
+    if os.geteuid() == 0 and account is None:
+        log.warning("event=privileged note=%s", quoted("workers.user is not set"))
+    elif os.geteuid() != 0 and account and account.uid != os.geteuid():
+        log.warning("event=unprivileged note=%s", quoted("not root, so workers.user is not used"))
+
+
 def drop_privileges(account: Account) -> None:
     """Becomes ``account`` for good and proves it; raises PrivilegeError.
 
@@ -72,11 +80,3 @@ def drop_privileges(account: Account) -> None:
     except PermissionError:
         return
     raise PrivilegeError(f"root could be regained after becoming {account.user!r}")
-
-
-def warn_about_privileges(account: Account | None) -> None:
-    """Logs where ``workers.user`` is not what children will be."""
-    if os.geteuid() == 0 and account is None:
-        log.warning("event=privileged note=%s", quoted("workers.user is not set"))
-    elif os.geteuid() != 0 and account and account.uid != os.geteuid():
-        log.warning("event=unprivileged note=%s", quoted("not root, so workers.user is not used"))

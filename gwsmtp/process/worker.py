@@ -19,6 +19,7 @@ from gwsmtp.base.peer import Peer
 from gwsmtp.config.root import Config
 from gwsmtp.limits.admission import Verdict
 from gwsmtp.limits.balance import Balance
+from gwsmtp.limits.shedding import is_filtered
 from gwsmtp.limits.slots import Gauge
 from gwsmtp.net.wire import Wire
 from gwsmtp.process.acceptor import Acceptor, Handler
@@ -57,7 +58,11 @@ class Worker:
     def listen(self, listeners: Sequence[socket.socket], take: Handler) -> None:
         """Takes listeners over, whose connections ``take`` gets, once ``set_accepting`` says so."""
         for listener in listeners:
-            self._acceptors.append(Acceptor(listener, take, self._balance.may_accept))
+            acceptor = Acceptor(listener, take, self._balance.may_accept, self._is_filtered)
+            self._acceptors.append(acceptor)
+
+    def _is_filtered(self) -> bool:
+        return is_filtered(self._child.table.words)
 
     def set_accepting(self, is_accepting: bool) -> None:
         """Holds or resumes all listeners."""

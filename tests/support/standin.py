@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gwsmtp.base.logs import LogLevel
+from gwsmtp.base.netmatch import AddressPattern, parse_pattern
 
 
 @dataclass
@@ -24,6 +25,7 @@ class Server:
     enabled: bool = True
     listen: tuple[Endpoint, ...] = (Endpoint(),)
     max_inbound_connections: int = 64
+    proxy_protocol: tuple[str, ...] = ()
 
 
 @dataclass
@@ -88,6 +90,34 @@ class Delivery:
 
 
 @dataclass
+class Offences:
+    strike_fade: int = 21600
+    ban_time_max: int = 86400
+
+
+@dataclass
+class DosProtection:
+    enabled: bool = True
+    kernel_shedding: bool = True
+    offences: Offences = field(default_factory=Offences)
+
+
+@dataclass
+class Source:
+    pattern: str
+    skip_connection_tests: bool = True
+
+    @property
+    def parsed(self) -> AddressPattern:
+        return parse_pattern(self.pattern)
+
+
+@dataclass
+class RelayProtection:
+    allowed_sources: tuple[Source, ...] = ()
+
+
+@dataclass
 class StandIn:
     paths: Paths
     interface: Interface = field(default_factory=Interface)
@@ -98,6 +128,8 @@ class StandIn:
     scan: Scan = field(default_factory=Scan)
     logging: Logging = field(default_factory=Logging)
     delivery: Delivery = field(default_factory=Delivery)
+    dos_protection: DosProtection = field(default_factory=DosProtection)
+    relay_protection: RelayProtection = field(default_factory=RelayProtection)
 
 
 def stand_in(
