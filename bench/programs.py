@@ -156,8 +156,11 @@ Starter = Callable[[Sink, Path], System]
 
 def compiled(checkout: Path) -> Path:
     """The compiled form of a checkout, made if need be (a minute, once); the checkout itself where
-    it has none or this machine cannot compile.
+    it has none, this machine cannot compile, or the environment has GWSMTP_BENCH_PURE (so have the
+    tests of the benchmarks, which are not about speed).
     """
+    if os.environ.get("GWSMTP_BENCH_PURE"):
+        return checkout
     script = checkout / "packaging" / "compile.py"
     if not script.exists():
         return checkout
