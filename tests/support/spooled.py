@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from gwsmtp.process.bell import Bell
 from gwsmtp.spool.files import Spool
@@ -55,8 +57,8 @@ def hold_of(gateway: Gateway) -> Hold:
 def put(gateway: Gateway, one: Envelope, content: bytes = CONTENT, *, ring: bool = True) -> str:
     """Spools a message as a worker would, whoever we are; returns its id."""
     spool = spool_of(gateway)
-    item_id = spool.put(one, Octets(content), TRACE)
-    give_away(gateway, item_id)
+    with owner_of(spool.root):
+        item_id = spool.put(one, Octets(content), TRACE)
     if ring:
         bell = Bell(gateway.base / "run", "test")
         bell.ring(item_id)
@@ -64,12 +66,20 @@ def put(gateway: Gateway, one: Envelope, content: bytes = CONTENT, *, ring: bool
     return item_id
 
 
-def give_away(gateway: Gateway, *item_ids: str) -> None:
-    """The files belong to who owns the spool."""
-    root = spool_of(gateway).root
-    owner = root.stat()
-    for item_id in item_ids:
-        os.chown(root / item_id, owner.st_uid, owner.st_gid)
+@contextmanager
+def owner_of(path: Path) -> Iterator[None]:
+    """Inside, files are made by who owns ``path``: the queue looks at them at once."""
+    owner = path.stat()
+    before = os.geteuid(), os.getegid()
+    if before[0] == 0:
+        os.setegid(owner.st_gid)
+        os.seteuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        if before[0] == 0:
+            os.seteuid(before[0])
+            os.setegid(before[1])
 
 
 def senders(entries: Sequence[dict[str, object]]) -> list[str]:
