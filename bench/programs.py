@@ -149,6 +149,7 @@ class System:
     address: Address
     program: Program
     measures_cpu: bool = True
+    grows: bool = False  # its processes are born on demand: one that appears spoils no figure
 
 
 Starter = Callable[[Sink, Path], System]
