@@ -11,9 +11,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -22,7 +22,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bench import report, spy
+from bench import haraka, postfix, report, spy
 from bench.cpu import TreeChanged, busiest_worker
 from bench.programs import (
     ROOT,
@@ -39,7 +39,13 @@ STARTERS: dict[str, Starter] = {
     report.CEILING: start_sink_alone,
     report.YARDSTICK: start_bare_proxy,
 }
-SYSTEMS = (*STARTERS, report.GATEWAY)
+USUAL = (*STARTERS, report.GATEWAY)
+PEERS: dict[str, tuple[Starter, Callable[[], str]]] = {
+    postfix.FILTER: (postfix.start_filter, postfix.why_not),
+    haraka.NAME: (haraka.start, haraka.why_not),
+}
+STARTERS |= {name: starter for name, (starter, _) in PEERS.items()}
+SYSTEMS = (*USUAL, *PEERS)
 MESSAGES = {"new": 6000, "persistent": 12000}
 QUICK_MESSAGES = {"new": 2000, "persistent": 4000}
 PAIRS, QUICK_PAIRS = 7, 3
@@ -49,6 +55,7 @@ EXAMPLES = """\b
 Examples:
   bench/throughput --quick                  under a minute
   bench/throughput --pairs 15 --json out.json
+  bench/throughput --systems gateway,postfix_filter,haraka     beside other servers
   bench/throughput --modes new --compare main        this tree against a commit
   bench/throughput --compare ../other-checkout --systems smtp-sink
   bench/throughput --profile 10 --modes persistent   where a worker's time goes
@@ -76,6 +83,19 @@ def names_from(text: str, known: Sequence[str], option: str) -> tuple[str, ...]:
     if not names:
         raise click.BadParameter("nothing chosen", param_hint=option)
     return names
+
+
+def those_there(systems: Sequence[str], console: Console) -> tuple[str, ...]:
+    """The systems that can be run here; says in one line why one cannot."""
+    present = []
+    for name in systems:
+        if name in PEERS and (reason := PEERS[name][1]()):
+            console.print(f"{name} is left out: {reason}", highlight=False)
+        else:
+            present.append(name)
+    if not present:
+        raise ProgramFailed("no system is left to run")
+    return tuple(present)
 
 
 @contextmanager
@@ -203,7 +223,7 @@ def settings_of(plan: Plan) -> dict[str, object]:
     help="Messages a run; twice as many over persistent sessions (6000).",
 )
 @click.option("--modes", default="new,persistent", help="new, persistent or both.")
-@click.option("--systems", default=",".join(SYSTEMS), show_default=True, help="What is run.")
+@click.option("--systems", default=",".join(USUAL), show_default=True, help="What is run.")
 @click.option(
     "--compare",
     metavar="REV_OR_DIR",
@@ -236,8 +256,10 @@ def main(
     """Measures messages per second and CPU per message.
 
     smtp-source (20 sessions, bodies of 4,096 octets) sends through each system to smtp-sink on
-    this machine: smtp-sink itself, the yardstick bare_proxy, the gateway with its defaults. The
-    systems are run in turn, round by round; ratios are taken inside each round.
+    this machine: smtp-sink itself, the yardstick bare_proxy, the gateway with its defaults; chosen
+    by --systems also postfix_filter (Postfix's before-queue filter; root only) and haraka
+    (smtp_forward), both without a scan. The systems are run in turn, round by round; ratios are
+    taken inside each round.
     """
     usual = QUICK_MESSAGES if quick else MESSAGES
     plan = Plan(
@@ -260,6 +282,7 @@ def main(
 
 def work(plan: Plan, profile: int | None, json_file: Path | None, console: Console) -> None:
     """Carries the plan out and reports."""
+    plan = replace(plan, systems=those_there(plan.systems, console))
 
     def gateway(name: str, checkout: Path) -> Starter:
         return gateway_starter(name, checkout if plan.pure else compiled(checkout))

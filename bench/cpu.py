@@ -39,15 +39,17 @@ class Reading:
 
     clocks: dict[int, tuple[bool, float]]
 
-    def spent(self, later: "Reading") -> Usage:
-        """What was used between this reading and a later one."""
-        if self.clocks.keys() != later.clocks.keys():
-            gone = sorted(self.clocks.keys() - later.clocks.keys())
-            new = sorted(later.clocks.keys() - self.clocks.keys())
+    def spent(self, later: "Reading", *, grows: bool = False) -> Usage:
+        """What was used between this reading and a later one; processes of a tree that ``grows``
+        may have been born meanwhile, and count from their birth.
+        """
+        gone = sorted(self.clocks.keys() - later.clocks.keys())
+        new = sorted(later.clocks.keys() - self.clocks.keys())
+        if gone or (new and not grows):
             raise TreeChanged(f"processes changed during the run: ended {gone}, new {new}")
         totals = {True: 0.0, False: 0.0}
-        for pid, (_, before) in self.clocks.items():
-            is_engine, after = later.clocks[pid]
+        for pid, (is_engine, after) in later.clocks.items():
+            _, before = self.clocks.get(pid, (is_engine, 0.0))
             totals[is_engine] += after - before
         return Usage(gateway=totals[False], engine=totals[True])
 

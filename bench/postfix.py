@@ -1,18 +1,27 @@
-"""Postfix, unpacked by scripts/tools, as a system to stand beside: smtpd with TLS in front of the
-same next hop (``smtpd_proxy_filter``), nothing queued.
+"""Postfix, unpacked by scripts/tools, as a system to stand beside: smtpd in front of the same next
+hop (``smtpd_proxy_filter``), nothing queued, nothing scanned; with TLS for bench/tls.
 
 Its master refuses to run but as root; its daemons run as nobody. Ports are chosen by binding to 0
 and letting go, since Postfix cannot choose.
 """
 
 import os
-import socket
-import time
 from pathlib import Path
 
-from bench.programs import READY_SECONDS, ROOT, Address, Program, ProgramFailed
+from bench.programs import (
+    ROOT,
+    Address,
+    Program,
+    ProgramFailed,
+    Sink,
+    System,
+    free_port,
+    wait_for_greeting,
+)
 
 _SBIN = ROOT / ".tools" / "root" / "usr" / "lib" / "postfix" / "sbin"
+FILTER = "postfix_filter"
+FILTER_PROCESSES = 2  # smtpd's, as many as the gateway has workers; with 20 or 100 it is slower
 _QUEUE = (
     *("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming"),
     *("maildrop", "pid", "private", "public", "saved", "trace"),
@@ -46,50 +55,83 @@ smtpd_proxy_filter = {host}:{port}
 smtpd_recipient_restrictions = reject_unauth_destination
 smtpd_peername_lookup = no
 smtpd_client_connection_count_limit = 0
+max_use = 1000000
+max_idle = 1h
+"""
+
+MAIN_TLS = """\
 smtpd_tls_security_level = may
 smtpd_tls_cert_file = {certificate}
 smtpd_tls_key_file = {key}
 smtpd_tls_loglevel = 0
-max_use = 1000000
 """
 
 MASTER = """\
-127.0.0.1:{plain} inet n - n - 100 smtpd
-127.0.0.1:{ssl} inet n - n - 100 smtpd
-  -o smtpd_tls_wrappermode=yes
-tlsmgr unix - - n 1000? 1 tlsmgr
+127.0.0.1:{plain} inet n - n - {processes} smtpd
 rewrite unix - - n - - trivial-rewrite
 anvil unix - - n - 1 anvil
 proxymap unix - - n - - proxymap
 postlog unix-dgram n - n - 1 postlogd
 """
 
+MASTER_TLS = """\
+127.0.0.1:{ssl} inet n - n - {processes} smtpd
+  -o smtpd_tls_wrappermode=yes
+tlsmgr unix - - n 1000? 1 tlsmgr
+"""
+
+
+def why_not() -> str:
+    """Why Postfix cannot be run here; empty when it can."""
+    if os.geteuid() != 0:
+        return "Postfix's master runs as root only"
+    return "" if (_SBIN / "master").exists() else "no Postfix: run scripts/tools first"
+
+
+def start_filter(sink: Sink, folder: Path) -> System:
+    """Postfix's before-queue filter: smtpd without TLS, straight to the next hop."""
+    started = Postfix(folder, sink.address, processes=FILTER_PROCESSES)
+    return System(FILTER, started.plain, started.program, grows=True)
+
 
 class Postfix:
-    """A started Postfix; ``plain`` offers STARTTLS, ``ssl`` is TLS from the first byte."""
+    """A started Postfix. With a certificate and its key ``plain`` offers STARTTLS and ``ssl`` is
+    TLS from the first byte; without them nothing listens on ``ssl``. ``processes`` is the most
+    smtpd's (each serves one session at a time) a listener has; more sessions wait to be accepted.
+    """
 
-    def __init__(self, folder: Path, next_hop: Address, certificate: Path, key: Path) -> None:
-        if os.geteuid() != 0:
-            raise ProgramFailed("Postfix's master runs as root only")
-        if not (_SBIN / "master").exists():
-            raise ProgramFailed("no Postfix: run scripts/tools first")
+    def __init__(
+        self,
+        folder: Path,
+        next_hop: Address,
+        tls: tuple[Path, Path] | None = None,
+        processes: int = 100,
+    ) -> None:
+        if reason := why_not():
+            raise ProgramFailed(reason)
         home = folder / "postfix"
         self._make(home)
-        ports = [_free_port(), _free_port()]
-        self.plain: Address = ("127.0.0.1", ports[0])
-        self.ssl: Address = ("127.0.0.1", ports[1])
-        text = MAIN.format(
-            home=home, sbin=_SBIN, lib=_SBIN.parent, host=next_hop[0], port=next_hop[1],
-            certificate=certificate, key=key,
-        )  # fmt: skip
-        (home / "main.cf").write_text(text)
-        (home / "master.cf").write_text(MASTER.format(plain=ports[0], ssl=ports[1]))
+        self.plain: Address = ("127.0.0.1", free_port())
+        self.ssl: Address = ("127.0.0.1", free_port())
+        main = MAIN.format(
+            home=home, sbin=_SBIN, lib=_SBIN.parent, host=next_hop[0], port=next_hop[1]
+        )
+        services = MASTER.format(plain=self.plain[1], processes=processes)
+        if tls:
+            main += MAIN_TLS.format(certificate=tls[0], key=tls[1])
+            services += MASTER_TLS.format(ssl=self.ssl[1], processes=processes)
+        (home / "main.cf").write_text(main)
+        (home / "master.cf").write_text(services)
         (home / "dynamicmaps.cf").write_text("")
         self.log = home / "log"
         environment = {"MAIL_CONFIG": str(home), "LD_LIBRARY_PATH": str(_SBIN.parent)}
         argv = [str(_SBIN / "master"), "-c", str(home), "-d"]
         self.program = Program("postfix", argv, folder, environment=environment)
-        self._wait()
+        try:
+            wait_for_greeting(self.program, self.plain, self.log)
+        except BaseException:
+            self.program.end()
+            raise
 
     def _make(self, home: Path) -> None:
         queue, data = home / "queue", home / "data"
@@ -99,28 +141,6 @@ class Postfix:
         owner = _uid_of_nobody()
         for path in (data, queue / "private", queue / "public"):
             os.chown(path, owner, -1)
-
-    def _wait(self) -> None:
-        deadline = time.monotonic() + READY_SECONDS
-        while time.monotonic() < deadline:
-            if not self.program.is_running():
-                raise self.program.failure("ended at start")
-            try:
-                with socket.create_connection(self.plain, 5) as probe:
-                    if probe.recv(3) == b"220":
-                        return
-            except OSError:
-                pass
-            time.sleep(0.05)
-        said = self.log.read_text() if self.log.exists() else ""
-        raise ProgramFailed(f"Postfix did not greet within {READY_SECONDS:.0f} s\n{said[-2000:]}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _uid_of_nobody() -> int:

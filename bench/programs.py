@@ -12,6 +12,7 @@ import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -149,6 +150,7 @@ class System:
     address: Address
     program: Program
     measures_cpu: bool = True
+    grows: bool = False  # its processes are born on demand: one that appears spoils no figure
 
 
 Starter = Callable[[Sink, Path], System]
@@ -265,3 +267,28 @@ def read_ready(program: Program, fd: int) -> str:
             raise program.failure("ended before it was ready")
         line += data
     return str(json.loads(line)["listen"][0])
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that was free just now, for a program that cannot choose one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for_greeting(program: Program, address: Address, log: Path) -> None:
+    """Waits until a server that tells nobody it is ready greets; ``log`` is its own."""
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        if not program.is_running():
+            raise program.failure("ended at start")
+        try:
+            with socket.create_connection(address, 5) as probe:
+                if probe.recv(3) == b"220":
+                    return
+        except OSError:
+            pass
+        time.sleep(0.05)
+    said = log.read_text("utf-8", "replace")[-2000:] if log.exists() else ""
+    raise program.failure(f"did not greet within {READY_SECONDS:.0f} s\n{said}")

@@ -14,6 +14,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bench import haraka, postfix
 from bench.runs import MODES, Run
 
 YARDSTICK = "bare_proxy"
@@ -22,6 +23,20 @@ GATEWAY = "gateway"
 BEFORE = "gateway-before"
 GOAL, MUST = 1.5, 1.8  # CPU of the finished gateway, in times of the yardstick's
 NOISE_SHARE = 0.1  # of the machine's processors: more than that in other programs is reported
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Somebody else's server: what the gateway's rate must be in times of its own, by mode."""
+
+    goal: float
+    must: dict[str, float]
+
+
+PEERS = {
+    postfix.FILTER: Peer(2, {"new": 1.5, "persistent": 2}),
+    haraka.NAME: Peer(8, {"new": 6, "persistent": 6}),
+}
 
 Metric = Callable[[Run], float | None]
 
@@ -103,6 +118,9 @@ def summary(runs: Sequence[Run]) -> dict[str, Any]:
             figures["rate_to_bare_proxy"] = ratio(of_mode, system, YARDSTICK, "rate")
             figures["cpu_to_bare_proxy"] = ratio(of_mode, system, YARDSTICK, "total_us")
             if system == GATEWAY:
+                for peer in PEERS:
+                    figures[f"rate_to_{peer}"] = ratio(of_mode, system, peer, "rate")
+                    figures[f"cpu_to_{peer}"] = ratio(of_mode, system, peer, "total_us")
                 for metric in METRICS:
                     figures[f"{metric}_to_before"] = ratio(of_mode, system, BEFORE, metric)
             result[mode][system] = {
@@ -187,6 +205,27 @@ def verdict(runs: Sequence[Run]) -> str:
     )
 
 
+def peer_verdicts(runs: Sequence[Run]) -> list[str]:
+    """One line a peer that was run beside the gateway, for runs of one mode. The load on the same
+    processors bounds the gateway's rate, waiting a peer's: hence the ratio of CPU as well.
+    """
+    lines = []
+    for name, peer in PEERS.items():
+        rate = ratio(runs, GATEWAY, name, "rate")
+        cpu = ratio(runs, GATEWAY, name, "total_us")
+        if rate is None:
+            continue
+        must = peer.must[runs[0].mode]
+        enough = rate.median >= must
+        met = "goal met" if rate.median >= peer.goal else "must met" if enough else "missed"
+        lines.append(
+            f"gateway: {rate.text(2)} times the rate of {name} "
+            f"(goal {peer.goal:g}, must {must:g}): {met}"
+            + (f"; {cpu.text(2)} times its CPU" if cpu else "")
+        )
+    return lines
+
+
 def print_report(
     console: Console, runs: Sequence[Run], processors: int, before: str | None
 ) -> None:
@@ -197,6 +236,8 @@ def print_report(
         if before is not None:
             console.print(comparison_table(of_mode, mode, before))
         if line := verdict(of_mode):
+            console.print(line, highlight=False)
+        for line in peer_verdicts(of_mode):
             console.print(line, highlight=False)
         console.print()
     share = noise(runs, processors)

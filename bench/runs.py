@@ -194,7 +194,7 @@ def measure(fleet: Fleet, name: str, number: int, load: Load, tick: Tick) -> Run
     busy, ours = machine_busy_seconds(), bench_cpu_seconds(sink)
     before = read_tree(system.program.pid)
     seconds = send(sink, system, load, tick)
-    used = before.spent(read_tree(system.program.pid))
+    used = before.spent(read_tree(system.program.pid), grows=system.grows)
     own = used if system.measures_cpu else None
     ours = bench_cpu_seconds(sink) - ours + (used.gateway + used.engine if own else 0.0)
     return Run(

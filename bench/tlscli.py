@@ -141,7 +141,7 @@ def run_key(key: str, rounds: int, seconds: int, console: Console) -> list[Run]:
             programs.append(sink.program)
             gateway = start_gateway(folder, sink.address, certificate, private)
             programs.append(gateway.program)
-            postfix = Postfix(folder, sink.address, certificate, private)
+            postfix = Postfix(folder, sink.address, (certificate, private))
             programs.append(postfix.program)
             other = System("postfix", postfix.plain, postfix.ssl, postfix.program)
             for number in range(1, rounds + 1):

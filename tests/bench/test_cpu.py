@@ -36,5 +36,13 @@ def test_a_process_that_ended_spoils_the_figures() -> None:
         before.spent(Reading({1: (False, 1.0), 9: (False, 0.0)}))
 
 
+def test_a_tree_that_grows_counts_the_new_from_birth_but_loses_none() -> None:
+    before = Reading({1: (False, 1.0)})
+    used = before.spent(Reading({1: (False, 1.5), 9: (False, 0.25)}), grows=True)
+    assert used.gateway == pytest.approx(0.75)
+    with pytest.raises(TreeChanged, match=r"ended \[1\], new \[9\]"):
+        before.spent(Reading({9: (False, 0.25)}), grows=True)
+
+
 def test_machine_has_been_busy() -> None:
     assert machine_busy_seconds() > 0

@@ -8,6 +8,7 @@ from rich.console import Console
 from bench.report import (
     document,
     noise,
+    peer_verdicts,
     print_report,
     ratio,
     spread,
@@ -119,6 +120,36 @@ def test_verdict_names_goal_and_must(cpu: float, word: str) -> None:
 
 def test_verdict_is_silent_without_the_yardstick() -> None:
     assert verdict([run("gateway", 0, cpu=0.2)]) == ""
+
+
+@pytest.mark.parametrize(
+    ("mode", "peer", "times", "says"),
+    [
+        ("new", "postfix_filter", 2.0, "(goal 2, must 1.5): goal met"),
+        ("new", "postfix_filter", 1.6, "(goal 2, must 1.5): must met"),
+        ("persistent", "postfix_filter", 1.6, "(goal 2, must 2): missed"),
+        ("new", "haraka", 8.5, "(goal 8, must 6): goal met"),
+        ("persistent", "haraka", 6.5, "(goal 8, must 6): must met"),
+        ("persistent", "haraka", 5.9, "(goal 8, must 6): missed"),
+    ],
+)
+def test_a_peer_is_judged_by_the_rate_of_its_mode(
+    mode: str, peer: str, times: float, says: str
+) -> None:
+    runs = []
+    for number, slowness in enumerate((1.0, 3.0)):  # ratios are taken inside a round
+        runs += [
+            run("gateway", number, seconds=slowness, cpu=0.3, mode=mode),
+            run(peer, number, seconds=times * slowness, cpu=0.6, mode=mode),
+        ]
+    (line,) = peer_verdicts(runs)
+    figure = f"{times:.2f} ({times:.2f}–{times:.2f})"
+    assert line.startswith(f"gateway: {figure} times the rate of {peer} {says}; 0.50 (")
+    assert summary(runs)[mode]["gateway"][f"rate_to_{peer}"]["median"] == pytest.approx(times)
+
+
+def test_peers_that_were_not_run_are_not_judged() -> None:
+    assert peer_verdicts(three_rounds()) == []
 
 
 def test_document_holds_every_run_and_the_summary() -> None:
