@@ -37,7 +37,7 @@ from gwsmtp.limits.ledger import pack
 from gwsmtp.limits.peaks import Peak, note_peak
 from gwsmtp.limits.peers import Peers
 from gwsmtp.limits.policy import WIDER, Limit, Mode, Policy
-from gwsmtp.limits.pressure import SEVERE, TENSE, read_level
+from gwsmtp.limits.pressure import SEVERE, TENSE, TENSE_SHARE, read_level
 from gwsmtp.limits.rangelock import RangeLock
 from gwsmtp.limits.shadow import effective
 from gwsmtp.limits.shedding import note_try
@@ -239,14 +239,16 @@ class Admission:
             self._judge_reserve(verdict, live)
 
     def _judge_reserve(self, verdict: Verdict, live: int) -> None:
-        """The last places under pressure, which a client without a pass does not get."""
+        """The last places under pressure, which a client without a pass does not get. A listener
+        so full is under pressure by itself, whether the leader has looked yet or not: a flood takes
+        the last tenth within a tenth of a second.
+        """
         policy, words = self._policy, self._words
-        open_to_all = policy.most[verdict.listener] - policy.reserve[verdict.listener]
-        if (
-            live >= open_to_all
-            and read_level(words) >= TENSE
-            and words[CONTROL + Control.PASSES] >= PASSES_FOR_RESERVE
-        ):
+        most = policy.most[verdict.listener]
+        open_to_all = most - policy.reserve[verdict.listener]
+        if live < open_to_all or words[CONTROL + Control.PASSES] < PASSES_FOR_RESERVE:
+            return
+        if live >= TENSE_SHARE * most or read_level(words) >= TENSE:
             verdict.hit(policy, Mode.ENFORCE, Reason.RESERVED, live, open_to_all)
 
     def _judge_client(self, verdict: Verdict, now_ms: int) -> int:

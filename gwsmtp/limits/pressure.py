@@ -20,6 +20,8 @@ TENSE: Final = 1
 """Timers are halved, the last places are reserved."""
 SEVERE: Final = 2
 """Besides, a full listener ends its slowest session for a new client."""
+TENSE_SHARE: Final = 0.9
+"""Of its connections that make a listener tense."""
 
 _PLACE: Final = CONTROL + Control.PRESSURE
 
@@ -55,7 +57,7 @@ class Readings:
 def judge(readings: Readings) -> tuple[int, Cause]:
     """(level, cause) of these readings alone; of equal causes the first in their order."""
     found = (
-        (_level(readings.connections, 0.90, 0.97), Cause.CONNECTIONS),
+        (_level(readings.connections, TENSE_SHARE, 0.97), Cause.CONNECTIONS),
         (_level(readings.scan_wait, 0.50, 0.80), Cause.SCANS),
         # Below, not at: what is just enough is enough.
         (int(readings.free_spool < 4) + int(readings.free_spool < 2), Cause.SPOOL),
