@@ -48,7 +48,7 @@ def list_command(config_path: Path, reason: str | None, as_json: bool) -> int:
     _, _, hold = items.load(config_path)
     held = hold.list(reason)
     if as_json:
-        rows = [items.as_json(one.id, one.envelope) | {"octets": one.octets} for one in held]
+        rows = [items.envelope_json(one.id, one.envelope) | {"octets": one.octets} for one in held]
         click.echo(json.dumps(rows))
         return ExitCode.OK
     if not held:
@@ -87,12 +87,7 @@ def show_command(config_path: Path, item_id: str, as_json: bool, raw: bool) -> i
     """
     _, _, hold = items.load(config_path)
     with hold.show(item_id) as item:
-        if raw:
-            items.write_raw(item)
-        elif as_json:
-            click.echo(json.dumps(items.as_json(item.id, item.envelope)))
-        else:
-            items.print_item(item)
+        items.show(item, as_json=as_json, raw=raw)
     return ExitCode.OK
 
 

@@ -4,6 +4,7 @@ Addresses, headers and replies are other people's text: what a terminal would ob
 """
 
 import datetime
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ def load(config_path: Path) -> "tuple[Config, Spool, Hold]":
     return config, spool, Hold(config.paths.hold, spool)
 
 
-def as_json(item_id: str, envelope: Envelope) -> dict[str, Any]:
+def envelope_json(item_id: str, envelope: Envelope) -> dict[str, Any]:
     """One message as ``--json`` prints it; times are seconds since the epoch, 0 for never."""
     return {
         "id": item_id,
@@ -85,6 +86,16 @@ def print_table(table: "Table") -> None:
     from rich.console import Console
 
     Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
+
+
+def show(item: Item, *, as_json: bool, raw: bool) -> None:
+    """One message in the form that was asked for."""
+    if raw:
+        write_raw(item)
+    elif as_json:
+        click.echo(json.dumps(envelope_json(item.id, item.envelope)))
+    else:
+        print_item(item)
 
 
 def print_item(item: Item) -> None:

@@ -33,7 +33,7 @@ def list_command(config_path: Path, as_json: bool) -> int:
     _, spool, _ = items.load(config_path)
     queued = _read(spool)
     if as_json:
-        click.echo(json.dumps([items.as_json(*one) for one in queued]))
+        click.echo(json.dumps([items.envelope_json(*one) for one in queued]))
         return ExitCode.OK
     if not queued:
         click.echo("the queue is empty")
@@ -72,12 +72,7 @@ def show_command(config_path: Path, item_id: str, as_json: bool, raw: bool) -> i
     """
     _, spool, _ = items.load(config_path)
     with spool.open(item_id) as item:
-        if raw:
-            items.write_raw(item)
-        elif as_json:
-            click.echo(json.dumps(items.as_json(item.id, item.envelope)))
-        else:
-            items.print_item(item)
+        items.show(item, as_json=as_json, raw=raw)
     return ExitCode.OK
 
 
