@@ -1,4 +1,4 @@
-"""Haraka, fetched by scripts/tools where there is Node.js, as a system to stand beside: two nodes
+"""Haraka, fetched by scripts/haraka, as a system to stand beside: two nodes
 with the plugin ``queue/smtp_forward`` to the same next hop, nothing queued, nothing scanned.
 
 Its configuration is the one it comes with, but for a few files. It logs from ``notice`` up, a few
@@ -36,7 +36,7 @@ CONFIGURATION = {
 def why_not() -> str:
     """Why Haraka cannot be run here; empty when it can."""
     if not _PACKAGE.exists() or shutil.which("node") is None:
-        return "no Haraka: scripts/tools fetches it where node (20 or newer) and npm are"
+        return "no Haraka: scripts/haraka fetches it where node (20 or newer) and npm are"
     return ""
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.wait import wait_for
 
-SCRIPTS = ("run", "build", "test", "check", "fmt", "cov", "soak", "tools")
+SCRIPTS = ("run", "build", "test", "check", "fmt", "cov", "soak", "tools", "haraka")
 SKIPPING = """
 import pytest
 
