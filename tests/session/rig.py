@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import gevent
+import gevent.event
 from gevent import socket
 
 from gwsmtp.base import replies
@@ -46,17 +47,20 @@ PATIENT = InboundTimeouts(10, 10, 10, 10)
 
 
 class OneVerdict:
-    """A scanner that says the same of every message, after ``delay_s``."""
+    """A scanner that says the same of every message, after ``delay_s`` and not before it may."""
 
     def __init__(self, outcome: ScanOutcome | None = None, delay_s: float = 0.0) -> None:
         self.outcome = outcome or ScanOutcome(Action.ACCEPT)
         self.is_up = True
         self.delay_s = delay_s
+        self.may_answer = gevent.event.Event()
+        self.may_answer.set()
         self.requests: list[ScanRequest] = []
 
     def scan(self, request: ScanRequest) -> ScanOutcome:
         self.requests.append(request)
         gevent.sleep(self.delay_s)
+        self.may_answer.wait()
         if not self.is_up:
             raise ScanUnavailable("engine is down")
         return self.outcome
