@@ -219,9 +219,9 @@ def peer_verdicts(runs: Sequence[Run]) -> list[str]:
         enough = rate.median >= must
         met = "goal met" if rate.median >= peer.goal else "must met" if enough else "missed"
         lines.append(
-            f"gateway: {rate.text(2)} times the rate of {name} "
+            f"gateway: {rate.text(2)} times {name}'s rate "
             f"(goal {peer.goal:g}, must {must:g}): {met}"
-            + (f"; {cpu.text(2)} times its CPU" if cpu else "")
+            + (f"; CPU {cpu.text(2)} times" if cpu else "")
         )
     return lines
 

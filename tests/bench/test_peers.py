@@ -34,8 +34,8 @@ def smallest_run(tmp_path: Path, systems: str) -> tuple[str, dict[str, Any]]:
 @pytest.mark.skipif(os.geteuid() != 0, reason="Postfix's master runs as root only")
 def test_smallest_run_beside_postfix(tmp_path: Path) -> None:
     printed, document = smallest_run(tmp_path, "gateway,postfix_filter")
-    assert "times the rate of postfix_filter (goal 2, must 1.5)" in printed
-    assert "times the rate of postfix_filter (goal 2, must 2)" in printed
+    assert "times postfix_filter's rate (goal 2, must 1.5)" in printed
+    assert "times postfix_filter's rate (goal 2, must 2)" in printed
     for mode in ("new", "persistent"):
         figures = document["summary"][mode]
         assert figures["postfix_filter"]["total_us"]["median"] > 10

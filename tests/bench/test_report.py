@@ -144,7 +144,7 @@ def test_a_peer_is_judged_by_the_rate_of_its_mode(
         ]
     (line,) = peer_verdicts(runs)
     figure = f"{times:.2f} ({times:.2f}–{times:.2f})"
-    assert line.startswith(f"gateway: {figure} times the rate of {peer} {says}; 0.50 (")
+    assert line.startswith(f"gateway: {figure} times {peer}'s rate {says}; CPU 0.50 (")
     assert summary(runs)[mode]["gateway"][f"rate_to_{peer}"]["median"] == pytest.approx(times)
 
 
