@@ -25,13 +25,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = {
-    "base": "address audit decision errors peer reply replies stage",
+    "base": "address audit decision errors eventlog ids netmatch quoting peer reply replies stage",
     "delivery": "attempt hop pool recipients route",
     "directory": "domains",
     "engine": "server",
-    "limits": "admission dictionary guards identity peaks peers rangelock rate shadow",
+    "limits": "admission allow dictionary guards identity peaks peers rangelock rate ring shadow",
     "net": "cache deadline wire",
-    "process": "acceptor door",
+    "process": "acceptor counters decisionlog door worker",
     "protocol": "abnf client commands data events extensions hopcount params server state",
     "scan": "client connection messages outcome parse pool stream wire",
     "session": "closing conduct conversation defence hiding pace services session stages "

@@ -11,40 +11,15 @@ still blocks the process, as it does for every program under that reader.
 
 import logging
 import os
-import re
 import sys
 from typing import Literal
 
-from gwsmtp.base.audit import AuditEvent, MessageEnded, SessionEnded
 from gwsmtp.base.clock import SystemClock
+from gwsmtp.base.quoting import quoted
 from gwsmtp.base.seams import Clock
 
 _BATCH_OCTETS = 65536
-_PLAIN = re.compile(r"[!#-\x3c\x3e-~]+")
-_ESCAPES = (
-    {ord('"'): '\\"', ord("\\"): "\\\\"}
-    | {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
-    # Unicode's own line ends, and what lets text run backwards on a screen.
-    | {code: f"\\u{code:04x}" for code in (*range(0x2028, 0x202F), *range(0x2066, 0x206A))}
-)
-# A quoted local part may hold what would end the address and begin a pair of its own.
-# So may the blanks Unicode has besides, for a reader that splits at any of them.
-_ENVELOPE_ESCAPES = (
-    _ESCAPES
-    | {ord(char): f"\\x{ord(char):02x}" for char in " <>,\xa0"}
-    | {code: f"\\u{code:04x}" for code in (0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000)}
-)
-
 LogLevel = Literal["debug", "info", "warning", "error"]
-
-
-def quoted(value: str) -> str:
-    """``value`` as it stands behind ``key=``: bare where nothing in it could be misread, else in
-    double quotes with control characters escaped, so that one event is one line.
-    """
-    if _PLAIN.fullmatch(value):
-        return value
-    return '"' + value.translate(_ESCAPES) + '"'
 
 
 class LineWriter:
@@ -128,52 +103,3 @@ def setup(process: str, level: LogLevel, fd: int = 2, clock: Clock | None = None
     root.addHandler(LineHandler(writer, process, clock or SystemClock()))
     root.setLevel(level.upper())
     return writer
-
-
-class EventLog:
-    """The audit reader that writes the two hot lines."""
-
-    __slots__ = ("_clock", "_process", "_writer")
-
-    def __init__(self, writer: LineWriter, process: str, clock: Clock) -> None:
-        self._writer = writer
-        self._process = process
-        self._clock = clock
-
-    def __call__(self, event: AuditEvent) -> None:
-        """Formats ``event`` into one line; does not block but for the batch's write."""
-        if isinstance(event, SessionEnded):
-            body = (
-                f"event=session sid={event.session_id} listener={event.listener} "
-                f"peer={event.peer_ip} port={event.peer_port} helo={quoted(event.helo)} "
-                f"after={event.after} reason={quoted(event.reason)} messages={event.messages} "
-                f"commands={event.commands} errors={event.errors} in={event.bytes_in} "
-                f"out={event.bytes_out} seconds={event.duration_s:.3f}"
-            )
-            if event.tls:
-                body += f" tls={event.tls.replace(' ', ',')}"
-            if event.sni:
-                body += f" sni={quoted(event.sni)}"
-        elif isinstance(event, MessageEnded):
-            body = (
-                f"event=message sid={event.session_id} n={event.number} peer={event.peer_ip} "
-                f"helo={quoted(event.helo)} from=<{_envelope(event.sender)}> "
-                f"to={','.join(f'<{_envelope(rcpt)}>' for rcpt in event.recipients)} "
-                f"size={event.size_bytes} verdict={event.verdict or '-'} hop={event.hop or '-'} "
-                f"outcome={event.outcome} reply={quoted(event.reply)}"
-            )
-            if event.scan_s >= 0:
-                body += f" scan={event.scan_s:.4f}"
-            if event.delivery_s >= 0:
-                body += f" delivery={event.delivery_s:.4f}"
-            if event.cause:
-                body += f" cause={quoted(event.cause)}"
-            if event.notes:
-                body += f" notes={event.notes}"
-        else:
-            return  # process.decisionlog
-        self._writer.add(f"{self._clock.iso()} {self._process} level=INFO {body}\n")
-
-
-def _envelope(address: str) -> str:
-    return address if _PLAIN.fullmatch(address) else address.translate(_ENVELOPE_ESCAPES)

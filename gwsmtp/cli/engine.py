@@ -24,6 +24,7 @@ from gwsmtp.base.clock import SystemClock
 from gwsmtp.base.endpoint import Endpoint, UnixEndpoint, parse_service_address
 from gwsmtp.base.errors import ScanUnavailable
 from gwsmtp.base.exitcodes import ExitCode
+from gwsmtp.base.quoting import quoted
 from gwsmtp.engine.server import EngineServer
 from gwsmtp.scan.connection import Connection, Timings, open_connection
 from gwsmtp.scan.outcome import ScanRequest
@@ -192,7 +193,7 @@ def ping(address: Endpoint | UnixEndpoint, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found))
     else:
-        click.echo(" ".join(f"{key}={logs.quoted(str(value))}" for key, value in found.items()))
+        click.echo(" ".join(f"{key}={quoted(str(value))}" for key, value in found.items()))
 
 
 @contextmanager

@@ -31,7 +31,7 @@ import gevent
 import gevent.event
 
 from gwsmtp.base.errors import SpoolError
-from gwsmtp.base.logs import quoted
+from gwsmtp.base.quoting import quoted
 from gwsmtp.base.seams import Clock
 from gwsmtp.delivery.route import Route
 from gwsmtp.delivery.schedule import JITTER, wait_for

@@ -23,7 +23,7 @@ from typing import Final
 
 from gwsmtp.base import replies
 from gwsmtp.base.address import Mailbox
-from gwsmtp.base.logs import quoted
+from gwsmtp.base.quoting import quoted
 from gwsmtp.base.reply import Reply
 from gwsmtp.base.seams import Clock
 from gwsmtp.delivery.hop import HopConnection, HopFailure

@@ -28,8 +28,8 @@ from typing import NoReturn
 from gwsmtp.base import procid
 from gwsmtp.base.errors import HaltMaster, TableError
 from gwsmtp.base.exitcodes import ExitCode
-from gwsmtp.base.logs import quoted
 from gwsmtp.base.procid import ProcessId
+from gwsmtp.base.quoting import quoted
 from gwsmtp.limits.arena import Table
 from gwsmtp.limits.slots import Role, SlotState, claim_slot, free_slot, read_slot
 from gwsmtp.master.burial import Burial

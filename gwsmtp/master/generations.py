@@ -25,8 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gwsmtp.base.errors import HaltMaster
-from gwsmtp.base.logs import quoted
 from gwsmtp.base.procid import ProcessId
+from gwsmtp.base.quoting import quoted
 from gwsmtp.limits.arena import Table
 from gwsmtp.limits.slots import Role, count_free
 from gwsmtp.master import listeners

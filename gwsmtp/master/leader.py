@@ -10,8 +10,8 @@ from typing import Final
 
 from gwsmtp.base.errors import HaltMaster, TableError
 from gwsmtp.base.exitcodes import ExitCode
-from gwsmtp.base.logs import quoted
 from gwsmtp.base.procid import ProcessId
+from gwsmtp.base.quoting import quoted
 from gwsmtp.base.seams import Clock
 from gwsmtp.limits.arena import Table, create_table
 from gwsmtp.master.pressure import PressureWatch

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gwsmtp.base.errors import HaltMaster
 from gwsmtp.base.exitcodes import ExitCode
-from gwsmtp.base.logs import quoted
+from gwsmtp.base.quoting import quoted
 from gwsmtp.process.context import Endpoint
 from gwsmtp.process.privileges import Account
 

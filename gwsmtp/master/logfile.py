@@ -16,7 +16,7 @@ from pathlib import Path
 from gwsmtp.base import logs
 from gwsmtp.base.errors import HaltMaster
 from gwsmtp.base.exitcodes import ExitCode
-from gwsmtp.base.logs import quoted
+from gwsmtp.base.quoting import quoted
 from gwsmtp.base.seams import Clock
 from gwsmtp.process.context import Settings
 

@@ -26,7 +26,7 @@ from gwsmtp.base import procid
 from gwsmtp.base.clock import SystemClock
 from gwsmtp.base.errors import HaltMaster
 from gwsmtp.base.exitcodes import ExitCode
-from gwsmtp.base.logs import quoted
+from gwsmtp.base.quoting import quoted
 from gwsmtp.base.seams import Clock
 from gwsmtp.limits.slots import Role
 from gwsmtp.master import listeners

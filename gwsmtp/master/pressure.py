@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from gwsmtp.base.logs import quoted
+from gwsmtp.base.quoting import quoted
 from gwsmtp.limits.admission import live_connections
 from gwsmtp.limits.arena import Table
 from gwsmtp.limits.layout import CONTROL, Control

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gwsmtp.base.build import form
-from gwsmtp.base.logs import quoted
+from gwsmtp.base.quoting import quoted
 from gwsmtp.master.notify import notify, tell_ready
 
 log = logging.getLogger(__name__)

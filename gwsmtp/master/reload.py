@@ -16,7 +16,7 @@ import logging
 from collections.abc import Callable
 
 from gwsmtp.base.errors import HaltMaster
-from gwsmtp.base.logs import quoted
+from gwsmtp.base.quoting import quoted
 from gwsmtp.base.seams import Clock
 from gwsmtp.master.generations import Generations
 from gwsmtp.master.loader import Loaded, Loader

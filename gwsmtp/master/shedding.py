@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Final
 
-from gwsmtp.base.logs import quoted
+from gwsmtp.base.quoting import quoted
 from gwsmtp.limits import shedding
 from gwsmtp.limits.allow import read_allowed
 from gwsmtp.limits.arena import Table

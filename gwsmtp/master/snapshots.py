@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from gwsmtp.base.errors import TableError
-from gwsmtp.base.logs import quoted
+from gwsmtp.base.quoting import quoted
 from gwsmtp.base.seams import Clock
 from gwsmtp.limits.arena import Table
 from gwsmtp.limits.snapshot import LONGEST, load, pack

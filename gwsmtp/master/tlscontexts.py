@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gwsmtp.base.clock import SystemClock
-from gwsmtp.base.logs import quoted
+from gwsmtp.base.quoting import quoted
 from gwsmtp.base.seams import Clock
 from gwsmtp.config.certificates import (
     CertificateProblem,

@@ -19,8 +19,8 @@ from typing import Final
 from gevent import get_hub
 
 from gwsmtp.base.clock import monotonic
-from gwsmtp.base.logs import quoted
 from gwsmtp.base.peer import Peer, peer_of
+from gwsmtp.base.quoting import quoted
 from gwsmtp.net.bpf import detach
 from gwsmtp.net.wire import Wire
 

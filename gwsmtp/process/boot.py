@@ -30,6 +30,7 @@ import setproctitle
 from gwsmtp.base import logs, procid
 from gwsmtp.base.clock import SystemClock
 from gwsmtp.base.exitcodes import ExitCode
+from gwsmtp.base.quoting import quoted
 from gwsmtp.limits.arena import Table, open_table
 from gwsmtp.limits.slots import Role, SlotWriter
 from gwsmtp.process.context import QUEUE_DIRECTORY, ChildContext
@@ -79,7 +80,7 @@ def run_child(context: ChildContext, entry: str) -> NoReturn:
         _shed_the_master(context)
         _live(context, entry)
     except PrivilegeError as error:
-        log.error("event=boot_failed reason=%s", logs.quoted(str(error)))
+        log.error("event=boot_failed reason=%s", quoted(str(error)))
         code = ExitCode.NO_PERMISSION
     except BaseException:
         log.exception("event=boot_failed entry=%s", entry)

@@ -40,7 +40,8 @@ from gevent.hub import get_hub
 
 from gwsmtp.base import procid
 from gwsmtp.base.exitcodes import ExitCode
-from gwsmtp.base.logs import LineWriter, quoted
+from gwsmtp.base.logs import LineWriter
+from gwsmtp.base.quoting import quoted
 from gwsmtp.base.seams import Clock
 from gwsmtp.limits.arena import Table
 from gwsmtp.limits.slots import Gauge, Role, SlotState, SlotWriter, read_slots

@@ -9,8 +9,8 @@ import random
 import gevent
 
 from gwsmtp.base.audit import Audit
+from gwsmtp.base.eventlog import EventLog
 from gwsmtp.base.ids import SessionIds
-from gwsmtp.base.logs import EventLog
 from gwsmtp.base.netmatch import AddressTable
 from gwsmtp.config.dos import OffencesGroup, RateLimit, RecipientLimit
 from gwsmtp.config.root import Config

@@ -30,7 +30,7 @@ from gwsmtp.base.reply import Reply
 from gwsmtp.base.seams import Clock
 from gwsmtp.limits.admission import Admission, Verdict
 from gwsmtp.limits.allow import AllowList
-from gwsmtp.limits.identity import identify
+from gwsmtp.limits.identity import Identity, identify
 from gwsmtp.limits.slots import SlotWriter, Total
 from gwsmtp.net.wire import Wire
 
@@ -40,6 +40,7 @@ REFUSED_CLOSE_S: Final = 0.2
 PLACE_S: Final = 3.0
 _PAUSE_S: Final = 0.001
 SSL: Final = 1
+_REMEMBERED: Final = 4096
 
 Begin = Callable[[Wire, Peer, str, Verdict], None]
 """(connection, client, session id, its place) -> a session begins; must not wait."""
@@ -82,6 +83,7 @@ class Door:
         self._totals = slot.totals
         self._clock = clock
         self._loop = gevent.get_hub().loop
+        self._known: dict[str, tuple[Identity, bool]] = {}
         self._timers: set[object] = set()
         self._successors: dict[Verdict, _Successor] = {}
         self._make_room: MakeRoom = lambda _listener: None
@@ -98,8 +100,8 @@ class Door:
 
     def knock(self, listener: int, wire: Wire, peer: Peer, begin: Begin) -> None:
         """A connection has come; ``begin`` is called with it when it is let in."""
-        identity, now_ms = identify(peer.ip), self._clock.boot_ms()
-        is_exempt = self._is_exempt(peer.ip, now_ms)
+        now_ms = self._clock.boot_ms()
+        identity, is_exempt = self._who(peer.ip, now_ms)
         verdict = self._admission.try_enter(listener, identity, now_ms, is_exempt=is_exempt)
         if verdict is None:
             gevent.spawn(self._knock_slowly, listener, wire, peer, begin)
@@ -117,13 +119,21 @@ class Door:
             gevent.spawn(self._admission.leave, verdict, now_ms)
 
     def _knock_slowly(self, listener: int, wire: Wire, peer: Peer, begin: Begin) -> None:
-        identity, now_ms = identify(peer.ip), self._clock.boot_ms()
-        is_exempt = self._is_exempt(peer.ip, now_ms)
+        now_ms = self._clock.boot_ms()
+        identity, is_exempt = self._who(peer.ip, now_ms)
         verdict = self._admission.enter(listener, identity, now_ms, is_exempt=is_exempt)
         self._answer(verdict, wire, peer, begin)
 
-    def _is_exempt(self, ip: str, now_ms: int) -> bool:
-        return self._exempt.find(ip) is not None or self._allowed.covers(ip, now_ms)
+    def _who(self, ip: str, now_ms: int) -> tuple[Identity, bool]:
+        """The client's identity, and whether it is exempt. Of the last addresses what the
+        configuration says is remembered: taking one apart costs as much as all else here.
+        """
+        known = self._known.get(ip)
+        if known is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            known = self._known[ip] = (identify(ip), self._exempt.find(ip) is not None)
+        return known if known[1] else (known[0], self._allowed.covers(ip, now_ms))
 
     def _answer(self, verdict: Verdict, wire: Wire, peer: Peer, begin: Begin) -> None:
         if verdict.may_replace and (leaving := self._make_room(verdict.listener)) is not None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from gwsmtp.base.logs import quoted
+from gwsmtp.base.quoting import quoted
 from gwsmtp.config.organizations import Domain, Organization
 from gwsmtp.directory.domains import HostedDomain, RecipientRule, SmtpHost
 from gwsmtp.protocol.abnf import parse_forward_path

@@ -13,7 +13,7 @@ import pwd
 from dataclasses import dataclass
 
 from gwsmtp.base.errors import GatewayError
-from gwsmtp.base.logs import quoted
+from gwsmtp.base.quoting import quoted
 
 log = logging.getLogger(__name__)
 

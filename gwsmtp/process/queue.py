@@ -19,7 +19,7 @@ import gevent
 from gevent.hub import get_hub
 
 from gwsmtp.base.errors import SpoolError
-from gwsmtp.base.logs import quoted
+from gwsmtp.base.quoting import quoted
 from gwsmtp.config.holding import HoldGroup
 from gwsmtp.config.root import Config
 from gwsmtp.delivery.attempt import InlineDelivery

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final, cast
 import gevent
 import gevent.event
 
-from gwsmtp.base.logs import quoted
 from gwsmtp.base.peer import Peer
+from gwsmtp.base.quoting import quoted
 from gwsmtp.config.root import Config
 from gwsmtp.limits.admission import Verdict
 from gwsmtp.limits.balance import Balance

@@ -17,7 +17,7 @@ from gevent import Greenlet, sleep
 from gevent.lock import Semaphore
 
 from gwsmtp.base.endpoint import parse_service_address
-from gwsmtp.base.logs import quoted
+from gwsmtp.base.quoting import quoted
 from gwsmtp.base.seams import Clock
 from gwsmtp.scan.connection import (
     Connection,

@@ -14,7 +14,7 @@ from gwsmtp.base import replies
 from gwsmtp.base.address import Mailbox
 from gwsmtp.base.audit import MessageEnded
 from gwsmtp.base.errors import ScanUnavailable, SpoolError
-from gwsmtp.base.logs import quoted
+from gwsmtp.base.quoting import quoted
 from gwsmtp.base.reply import Reply
 from gwsmtp.delivery.attempt import NO_PARAMETERS, Letter
 from gwsmtp.delivery.route import Route

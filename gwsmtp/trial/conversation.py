@@ -23,7 +23,7 @@ from gevent import socket
 from gevent.threadpool import ThreadPool
 
 from gwsmtp.base import replies
-from gwsmtp.base.logs import quoted
+from gwsmtp.base.quoting import quoted
 from gwsmtp.base.reply import Reply
 from gwsmtp.trial import mischief
 from gwsmtp.trial.channel import IDLE_TIMEOUT_S, Channel

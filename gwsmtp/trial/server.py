@@ -24,7 +24,7 @@ from gevent.threadpool import ThreadPool
 
 from gwsmtp.base import replies
 from gwsmtp.base.clock import SystemClock
-from gwsmtp.base.logs import quoted
+from gwsmtp.base.quoting import quoted
 from gwsmtp.trial import mischief
 from gwsmtp.trial.conversation import Conversation, Shared
 from gwsmtp.trial.journal import Journal

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from gwsmtp.base.audit import MessageEnded, SessionEnded
 from gwsmtp.base.clock import SystemClock
-from gwsmtp.base.logs import EventLog, LineHandler, LineWriter, quoted, setup
+from gwsmtp.base.eventlog import EventLog
+from gwsmtp.base.logs import LineHandler, LineWriter, setup
+from gwsmtp.base.quoting import quoted
 
 
 class FixedClock(SystemClock):
