@@ -122,7 +122,7 @@ def _show_row(client: dict[str, Any]) -> None:
         for name, rate in client["used"].items()
     ]
     for name, value in rows:
-        click.echo(f"  {name:<22}{value}")
+        click.echo(f"  {name:<24}{value}")
 
 
 def _allowed_s(entries: list[Allowed], ip: str, now_ms: int) -> int:

@@ -72,7 +72,7 @@ def test_a_client_is_explained_with_its_row(tables: TableHouse) -> None:
     done = tables.gwsmtp("explain", "192.0.2.7")
     assert done.code == ExitCode.OK
     assert "refused by rule penalty: 25 s left" in done.out
-    assert "score                 10.00 points" in done.out or "9.99 points" in done.out
+    assert "score                   10.00 points" in done.out or "9.99 points" in done.out
     assert OTHER not in done.out
     assert "network 192.0.2.0/24" in done.out
 
