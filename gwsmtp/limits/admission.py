@@ -52,7 +52,7 @@ _NONE: Final = Reason.NONE  # naming a member costs 0.1 µs each time
 _NO_PLACE: Final = (Reason.LISTENER_FULL, Reason.RESERVED)
 
 
-class Verdict:
+class Entrance:
     """What ``enter`` found, and the connection's place in the ledger when it was let in.
 
     ``refused`` is why not, ``shadowed`` what would have refused it in mode ``enforce``; both NONE
@@ -135,7 +135,7 @@ class Admission:
 
     def enter(
         self, listener: int, identity: Identity, now_ms: int, *, is_exempt: bool = False
-    ) -> Verdict:
+    ) -> Entrance:
         """Lets a connection in, or says why not. May sleep before it has the lock.
 
         ``is_exempt``: the allow list or row 64 names the client; only the listener's maximum holds.
@@ -145,35 +145,35 @@ class Admission:
 
     def try_enter(
         self, listener: int, identity: Identity, now_ms: int, *, is_exempt: bool = False
-    ) -> Verdict | None:
+    ) -> Entrance | None:
         """``enter`` where nothing may wait: None when another process keeps the lock."""
         if not self._lock.try_hold():
             return None
         return self._enter(listener, identity, now_ms, is_exempt)
 
-    def leave(self, verdict: Verdict, now_ms: int) -> None:
+    def leave(self, entrance: Entrance, now_ms: int) -> None:
         """The connection's socket is closed; idempotent. May sleep before it has the lock."""
-        if verdict.entry >= 0:
+        if entrance.entry >= 0:
             self._lock.hold()
-            self._leave(verdict, now_ms)
+            self._leave(entrance, now_ms)
 
-    def try_leave(self, verdict: Verdict, now_ms: int) -> bool:
+    def try_leave(self, entrance: Entrance, now_ms: int) -> bool:
         """``leave`` where nothing may wait: False when another process keeps the lock."""
-        if verdict.entry >= 0:
+        if entrance.entry >= 0:
             if not self._lock.try_hold():
                 return False
-            self._leave(verdict, now_ms)
+            self._leave(entrance, now_ms)
         return True
 
-    def _enter(self, listener: int, identity: Identity, now_ms: int, is_exempt: bool) -> Verdict:
+    def _enter(self, listener: int, identity: Identity, now_ms: int, is_exempt: bool) -> Entrance:
         try:
-            return self._admit(Verdict(listener, identity, is_exempt=is_exempt), now_ms)
+            return self._admit(Entrance(listener, identity, is_exempt=is_exempt), now_ms)
         finally:
             self._lock.release()
 
-    def try_replace(self, left: Verdict, verdict: Verdict, now_ms: int) -> Verdict | None:
-        """The place of ``left``, whose socket is closed, goes to the client that ``verdict``
-        refused: nobody else gets in between. Returns its new verdict, None (and nothing is done)
+    def try_replace(self, left: Entrance, entrance: Entrance, now_ms: int) -> Entrance | None:
+        """The place of ``left``, whose socket is closed, goes to the client that ``entrance``
+        refused: nobody else gets in between. Returns its new entrance, None (and nothing is done)
         when another process keeps the lock.
         """
         if not self._lock.try_hold():
@@ -181,18 +181,18 @@ class Admission:
         try:
             if left.entry >= 0:
                 self._take_out(left, now_ms)
-            new = Verdict(verdict.listener, verdict.identity, is_exempt=verdict.is_exempt)
+            new = Entrance(entrance.listener, entrance.identity, is_exempt=entrance.is_exempt)
             return self._admit(new, now_ms)
         finally:
             self._lock.release()
 
-    def is_spared(self, verdict: Verdict, now_ms: int) -> bool:
+    def is_spared(self, entrance: Entrance, now_ms: int) -> bool:
         """Whether a client that was let in need not make room for others: it is exempt, or has a
         pass by now. Takes no lock.
         """
-        if verdict.row < 0:
-            return verdict.is_exempt
-        until: int = self._words[layout.client_row(verdict.row) + Client.PASS_UNTIL]
+        if entrance.row < 0:
+            return entrance.is_exempt
+        until: int = self._words[layout.client_row(entrance.row) + Client.PASS_UNTIL]
         return until > now_ms
 
     @property
@@ -200,97 +200,97 @@ class Admission:
         """Whether a full listener may end a session for a new client. Takes no lock."""
         return self._policy.is_acting and read_level(self._words) >= SEVERE
 
-    def _admit(self, verdict: Verdict, now_ms: int) -> Verdict:
-        self._judge(verdict, now_ms)
-        if not verdict.refused:
-            self._let_in(verdict, now_ms)
-        return verdict
+    def _admit(self, entrance: Entrance, now_ms: int) -> Entrance:
+        self._judge(entrance, now_ms)
+        if not entrance.refused:
+            self._let_in(entrance, now_ms)
+        return entrance
 
-    def _judge(self, verdict: Verdict, now_ms: int) -> None:
+    def _judge(self, entrance: Entrance, now_ms: int) -> None:
         """Whether there is a place, and whether the client may have it: in this order, but when a
         session may have to end for it, the client's own faults count first.
         """
-        most = self._policy.most[verdict.listener]
-        live: int = self._words[_LIVE + verdict.listener]
+        most = self._policy.most[entrance.listener]
+        live: int = self._words[_LIVE + entrance.listener]
         if live >= most and not self.is_severe:
-            verdict.refuse(Reason.LISTENER_FULL, live, most)
+            entrance.refuse(Reason.LISTENER_FULL, live, most)
             return
         if not self._free:
-            verdict.refuse(Reason.LEDGER_FULL, LEDGER_SIZE, LEDGER_SIZE)
+            entrance.refuse(Reason.LEDGER_FULL, LEDGER_SIZE, LEDGER_SIZE)
             return
-        if not verdict.is_exempt:
-            self._judge_peer(verdict, live, now_ms)
+        if not entrance.is_exempt:
+            self._judge_peer(entrance, live, now_ms)
         if live >= most:
-            verdict.refuse(Reason.LISTENER_FULL, live, most)
-        if verdict.refused in _NO_PLACE:
-            verdict.may_replace = self.is_severe
+            entrance.refuse(Reason.LISTENER_FULL, live, most)
+        if entrance.refused in _NO_PLACE:
+            entrance.may_replace = self.is_severe
 
-    def _judge_peer(self, verdict: Verdict, live: int, now_ms: int) -> None:
-        verdict.row = self._peers.find(verdict.identity.client)
+    def _judge_peer(self, entrance: Entrance, live: int, now_ms: int) -> None:
+        entrance.row = self._peers.find(entrance.identity.client)
         factor = 1
-        if verdict.row >= 0:
-            factor = self._judge_client(verdict, now_ms)
+        if entrance.row >= 0:
+            factor = self._judge_client(entrance, now_ms)
         else:
-            verdict.stamp = self._judge_rate(verdict, 0, now_ms, 1, Reason.CONNECTION_RATE)
-        verdict.network_row = self._peers.find_network(verdict.identity.network)
-        if not verdict.refused:
-            self._judge_network(verdict, now_ms, WIDER * factor)
+            entrance.stamp = self._judge_rate(entrance, 0, now_ms, 1, Reason.CONNECTION_RATE)
+        entrance.network_row = self._peers.find_network(entrance.identity.network)
+        if not entrance.refused:
+            self._judge_network(entrance, now_ms, WIDER * factor)
         if factor == 1:
-            self._judge_reserve(verdict, live)
+            self._judge_reserve(entrance, live)
 
-    def _judge_reserve(self, verdict: Verdict, live: int) -> None:
+    def _judge_reserve(self, entrance: Entrance, live: int) -> None:
         """The last places under pressure, which a client without a pass does not get. A listener
         so full is under pressure by itself, whether the leader has looked yet or not: a flood takes
         the last tenth within a tenth of a second.
         """
         policy, words = self._policy, self._words
-        most = policy.most[verdict.listener]
-        open_to_all = most - policy.reserve[verdict.listener]
+        most = policy.most[entrance.listener]
+        open_to_all = most - policy.reserve[entrance.listener]
         if live < open_to_all or words[CONTROL + Control.PASSES] < PASSES_FOR_RESERVE:
             return
         if live >= TENSE_SHARE * most or read_level(words) >= TENSE:
-            verdict.hit(policy, Mode.ENFORCE, Reason.RESERVED, live, open_to_all)
+            entrance.hit(policy, Mode.ENFORCE, Reason.RESERVED, live, open_to_all)
 
-    def _judge_client(self, verdict: Verdict, now_ms: int) -> int:
+    def _judge_client(self, entrance: Entrance, now_ms: int) -> int:
         """Looks at the client's row; returns how many times the usual it is allowed."""
         policy, words = self._policy, self._words
-        place = client_row(verdict.row)
+        place = client_row(entrance.row)
         until: int = words[place + Client.PENALTY_UNTIL]
         if now_ms < until <= now_ms + policy.longest_penalty_ms:
-            verdict.hit(policy, Mode.ENFORCE, Reason.PENALTY, (until - now_ms) // 1000, 0)
-            if verdict.refused:
+            entrance.hit(policy, Mode.ENFORCE, Reason.PENALTY, (until - now_ms) // 1000, 0)
+            if entrance.refused:
                 note_try(words, place, now_ms)
         factor = WIDER if words[place + Client.PASS_UNTIL] > now_ms else 1
         live: int = words[place + Client.LIVE]
-        most = policy.concurrency[verdict.listener] * factor
+        most = policy.concurrency[entrance.listener] * factor
         if words[place + Client.SCORE]:
-            score = verdict.score = decayed(words, place, policy, now_ms)
-            if score >= threshold(policy.restrict_at) and (live or verdict.listener == SSL):
-                verdict.hit(policy, Mode.ENFORCE, Reason.RESTRICTED, live, 1 - verdict.listener)
+            score = entrance.score = decayed(words, place, policy, now_ms)
+            if score >= threshold(policy.restrict_at) and (live or entrance.listener == SSL):
+                entrance.hit(policy, Mode.ENFORCE, Reason.RESTRICTED, live, 1 - entrance.listener)
         if live >= most:
             mode = effective(words, Limit.CONCURRENCY, policy.concurrency_mode)
-            verdict.hit(policy, mode, Reason.CONCURRENCY, live, most)
-        verdict.stamp = self._judge_rate(
-            verdict, words[place + Client.TAT_CONNECTIONS], now_ms, factor, Reason.CONNECTION_RATE
+            entrance.hit(policy, mode, Reason.CONCURRENCY, live, most)
+        entrance.stamp = self._judge_rate(
+            entrance, words[place + Client.TAT_CONNECTIONS], now_ms, factor, Reason.CONNECTION_RATE
         )
         return factor
 
-    def _judge_network(self, verdict: Verdict, now_ms: int, factor: int) -> None:
+    def _judge_network(self, entrance: Entrance, now_ms: int, factor: int) -> None:
         policy, words, stamp = self._policy, self._words, 0
-        if verdict.network_row >= 0:
-            place = rollup_row(verdict.network_row)
+        if entrance.network_row >= 0:
+            place = rollup_row(entrance.network_row)
             stamp = words[place + Rollup.TAT_CONNECTIONS]
             live: int = words[place + Rollup.LIVE]
-            most = policy.concurrency[verdict.listener] * factor
+            most = policy.concurrency[entrance.listener] * factor
             if live >= most:
                 mode = effective(words, Limit.CONCURRENCY, policy.concurrency_mode)
-                verdict.hit(policy, mode, Reason.NETWORK_CONCURRENCY, live, most)
-        verdict.network_stamp = self._judge_rate(
-            verdict, stamp, now_ms, factor, Reason.NETWORK_RATE
+                entrance.hit(policy, mode, Reason.NETWORK_CONCURRENCY, live, most)
+        entrance.network_stamp = self._judge_rate(
+            entrance, stamp, now_ms, factor, Reason.NETWORK_RATE
         )
 
     def _judge_rate(
-        self, verdict: Verdict, stamp: int, now_ms: int, factor: int, reason: Reason
+        self, entrance: Entrance, stamp: int, now_ms: int, factor: int, reason: Reason
     ) -> int:
         """The stamp to store when the connection is let in."""
         policy = self._policy
@@ -302,62 +302,62 @@ class Admission:
         if after >= 0:
             return after
         used = rate.rate.used(stamp, now_ms * 1000, factor)
-        verdict.hit(policy, mode, reason, used, rate.rate.burst * factor, 60)
+        entrance.hit(policy, mode, reason, used, rate.rate.burst * factor, 60)
         return stamp
 
-    def _let_in(self, verdict: Verdict, now_ms: int) -> None:
-        words, peers, identity = self._words, self._peers, verdict.identity
+    def _let_in(self, entrance: Entrance, now_ms: int) -> None:
+        words, peers, identity = self._words, self._peers, entrance.identity
         row = network_row = -1
-        if not verdict.is_exempt:
-            row, network_row = verdict.row, verdict.network_row
+        if not entrance.is_exempt:
+            row, network_row = entrance.row, entrance.network_row
             if row < 0:
-                row = verdict.row = peers.take(identity.client, now_ms)
+                row = entrance.row = peers.take(identity.client, now_ms)
             if network_row < 0:
-                network_row = verdict.network_row = peers.take_network(identity.network, now_ms)
-        entry = verdict.entry = self._free.pop()
-        words[entry] = pack(verdict.listener, row, network_row)
-        words[_LIVE + verdict.listener] += 1
+                network_row = entrance.network_row = peers.take_network(identity.network, now_ms)
+        entry = entrance.entry = self._free.pop()
+        words[entry] = pack(entrance.listener, row, network_row)
+        words[_LIVE + entrance.listener] += 1
         if row >= 0:
             place = client_row(row)
             live = words[place + Client.LIVE] + 1
             words[place + Client.LIVE] = live
             words[place + Client.LAST_SEEN] = now_ms
-            words[place + Client.TAT_CONNECTIONS] = verdict.stamp
+            words[place + Client.TAT_CONNECTIONS] = entrance.stamp
             now_us, rate = now_ms * 1000, self._policy.connections.rate
             if live > 1:  # one at a time, once, is what everybody does
                 note_peak(words, place, Peak.CONCURRENCY, live)
-            if verdict.stamp > now_us + rate.interval_us:
-                note_peak(words, place, Peak.CONNECTIONS, rate.used(verdict.stamp, now_us))
+            if entrance.stamp > now_us + rate.interval_us:
+                note_peak(words, place, Peak.CONNECTIONS, rate.used(entrance.stamp, now_us))
         if network_row >= 0:
             place = rollup_row(network_row)
             words[place + Rollup.LIVE] += 1
             words[place + Rollup.LAST_SEEN] = now_ms
-            words[place + Rollup.TAT_CONNECTIONS] = verdict.network_stamp
+            words[place + Rollup.TAT_CONNECTIONS] = entrance.network_stamp
 
-    def _leave(self, verdict: Verdict, now_ms: int) -> None:
+    def _leave(self, entrance: Entrance, now_ms: int) -> None:
         try:
-            self._take_out(verdict, now_ms)
+            self._take_out(entrance, now_ms)
         finally:
             self._lock.release()
 
-    def _take_out(self, verdict: Verdict, now_ms: int) -> None:
-        words, entry = self._words, verdict.entry
-        if verdict.row >= 0 and (verdict.was_clean or verdict.accepted):
-            self._settle(verdict, now_ms)
-        _lower(words, _LIVE + verdict.listener)
-        if verdict.row >= 0:
-            _lower(words, client_row(verdict.row) + Client.LIVE)
-        if verdict.network_row >= 0:
-            _lower(words, rollup_row(verdict.network_row) + Rollup.LIVE)
+    def _take_out(self, entrance: Entrance, now_ms: int) -> None:
+        words, entry = self._words, entrance.entry
+        if entrance.row >= 0 and (entrance.was_clean or entrance.accepted):
+            self._settle(entrance, now_ms)
+        _lower(words, _LIVE + entrance.listener)
+        if entrance.row >= 0:
+            _lower(words, client_row(entrance.row) + Client.LIVE)
+        if entrance.network_row >= 0:
+            _lower(words, rollup_row(entrance.network_row) + Rollup.LIVE)
         words[entry] = 0
-        verdict.entry = -1
+        entrance.entry = -1
         self._free.append(entry)
 
-    def _settle(self, verdict: Verdict, now_ms: int) -> None:
+    def _settle(self, entrance: Entrance, now_ms: int) -> None:
         """What a session leaves with its client: accepted recipients, and a step to a pass."""
-        words, place = self._words, client_row(verdict.row)
-        accept(words, place, verdict.accepted, self._policy.window_ms, now_ms)
-        if not verdict.was_clean:
+        words, place = self._words, client_row(entrance.row)
+        accept(words, place, entrance.accepted, self._policy.window_ms, now_ms)
+        if not entrance.was_clean:
             return
         words[place + Client.CLEAN_SESSIONS] += 1
         if words[place + Client.CLEAN_SESSIONS] >= _CLEAN_FOR_PASS:

@@ -28,7 +28,7 @@ from gwsmtp.base.netmatch import AddressTable
 from gwsmtp.base.peer import Peer
 from gwsmtp.base.reply import Reply
 from gwsmtp.base.seams import Clock
-from gwsmtp.limits.admission import Admission, Verdict
+from gwsmtp.limits.admission import Admission, Entrance
 from gwsmtp.limits.allow import AllowList
 from gwsmtp.limits.identity import Identity, identify
 from gwsmtp.limits.slots import SlotWriter, Total
@@ -42,20 +42,20 @@ _PAUSE_S: Final = 0.001
 SSL: Final = 1
 _REMEMBERED: Final = 4096
 
-Begin = Callable[[Wire, Peer, str, Verdict], None]
+Begin = Callable[[Wire, Peer, str, Entrance], None]
 """(connection, client, session id, its place) -> a session begins; must not wait."""
 
-MakeRoom = Callable[[int], Verdict | None]
+MakeRoom = Callable[[int], Entrance | None]
 """(listener) -> the place of a session that will end soon, None: there is none that may."""
 
 
 class _Successor:
     """A client that waits for the place of a session that is to end."""
 
-    __slots__ = ("begin", "peer", "timer", "verdict", "wire")
+    __slots__ = ("begin", "entrance", "peer", "timer", "wire")
 
-    def __init__(self, verdict: Verdict, wire: Wire, peer: Peer, begin: Begin) -> None:
-        self.verdict = verdict
+    def __init__(self, entrance: Entrance, wire: Wire, peer: Peer, begin: Begin) -> None:
+        self.entrance = entrance
         self.wire = wire
         self.peer = peer
         self.begin = begin
@@ -85,44 +85,44 @@ class Door:
         self._loop = gevent.get_hub().loop
         self._known: dict[str, tuple[Identity, bool]] = {}
         self._timers: set[object] = set()
-        self._successors: dict[Verdict, _Successor] = {}
+        self._successors: dict[Entrance, _Successor] = {}
         self._make_room: MakeRoom = lambda _listener: None
 
     def on_full(self, make_room: MakeRoom) -> None:
         """Registers who ends a session for a new client; must not wait."""
         self._make_room = make_room
 
-    def may_end(self, verdict: Verdict) -> bool:
+    def may_end(self, entrance: Entrance) -> bool:
         """Whether this session may have to make room: it is not spared, nor leaving already."""
-        if verdict in self._successors:
+        if entrance in self._successors:
             return False
-        return not self._admission.is_spared(verdict, self._clock.boot_ms())
+        return not self._admission.is_spared(entrance, self._clock.boot_ms())
 
     def knock(self, listener: int, wire: Wire, peer: Peer, begin: Begin) -> None:
         """A connection has come; ``begin`` is called with it when it is let in."""
         now_ms = self._clock.boot_ms()
         identity, is_exempt = self._who(peer.ip, now_ms)
-        verdict = self._admission.try_enter(listener, identity, now_ms, is_exempt=is_exempt)
-        if verdict is None:
+        entrance = self._admission.try_enter(listener, identity, now_ms, is_exempt=is_exempt)
+        if entrance is None:
             gevent.spawn(self._knock_slowly, listener, wire, peer, begin)
         else:
-            self._answer(verdict, wire, peer, begin)
+            self._answer(entrance, wire, peer, begin)
 
-    def leave(self, verdict: Verdict) -> None:
+    def leave(self, entrance: Entrance) -> None:
         """The connection's socket is closed. May be called where nothing may wait."""
         now_ms = self._clock.boot_ms()
-        successor = self._successors.pop(verdict, None)
+        successor = self._successors.pop(entrance, None)
         if successor is not None:
             self._stop_timer(successor.timer)
-            self._hand_over(verdict, successor)
-        elif not self._admission.try_leave(verdict, now_ms):
-            gevent.spawn(self._admission.leave, verdict, now_ms)
+            self._hand_over(entrance, successor)
+        elif not self._admission.try_leave(entrance, now_ms):
+            gevent.spawn(self._admission.leave, entrance, now_ms)
 
     def _knock_slowly(self, listener: int, wire: Wire, peer: Peer, begin: Begin) -> None:
         now_ms = self._clock.boot_ms()
         identity, is_exempt = self._who(peer.ip, now_ms)
-        verdict = self._admission.enter(listener, identity, now_ms, is_exempt=is_exempt)
-        self._answer(verdict, wire, peer, begin)
+        entrance = self._admission.enter(listener, identity, now_ms, is_exempt=is_exempt)
+        self._answer(entrance, wire, peer, begin)
 
     def _who(self, ip: str, now_ms: int) -> tuple[Identity, bool]:
         """The client's identity, and whether it is exempt. Of the last addresses what the
@@ -135,54 +135,54 @@ class Door:
             known = self._known[ip] = (identify(ip), self._exempt.find(ip) is not None)
         return known if known[1] else (known[0], self._allowed.covers(ip, now_ms))
 
-    def _answer(self, verdict: Verdict, wire: Wire, peer: Peer, begin: Begin) -> None:
-        if verdict.may_replace and (leaving := self._make_room(verdict.listener)) is not None:
-            self._await(leaving, _Successor(verdict, wire, peer, begin))
+    def _answer(self, entrance: Entrance, wire: Wire, peer: Peer, begin: Begin) -> None:
+        if entrance.may_replace and (leaving := self._make_room(entrance.listener)) is not None:
+            self._await(leaving, _Successor(entrance, wire, peer, begin))
         else:
-            self._settle(verdict, wire, peer, begin)
+            self._settle(entrance, wire, peer, begin)
 
-    def _await(self, leaving: Verdict, successor: _Successor) -> None:
+    def _await(self, leaving: Entrance, successor: _Successor) -> None:
         self._successors[leaving] = successor
         successor.timer = self._start_timer(PLACE_S, self._despair, leaving)
 
-    def _despair(self, leaving: Verdict) -> None:
+    def _despair(self, leaving: Entrance) -> None:
         """The place has not become free in time."""
         successor = self._successors.pop(leaving)
-        self._settle(successor.verdict, successor.wire, successor.peer, successor.begin)
+        self._settle(successor.entrance, successor.wire, successor.peer, successor.begin)
 
-    def _hand_over(self, left: Verdict, successor: _Successor) -> None:
+    def _hand_over(self, left: Entrance, successor: _Successor) -> None:
         now_ms = self._clock.boot_ms()
-        verdict = self._admission.try_replace(left, successor.verdict, now_ms)
-        if verdict is None:
+        entrance = self._admission.try_replace(left, successor.entrance, now_ms)
+        if entrance is None:
             gevent.spawn(self._hand_over_slowly, left, successor)
         else:
-            self._settle(verdict, successor.wire, successor.peer, successor.begin)
+            self._settle(entrance, successor.wire, successor.peer, successor.begin)
 
-    def _hand_over_slowly(self, left: Verdict, successor: _Successor) -> None:
+    def _hand_over_slowly(self, left: Entrance, successor: _Successor) -> None:
         admission, clock = self._admission, self._clock
-        while (new := admission.try_replace(left, successor.verdict, clock.boot_ms())) is None:
+        while (new := admission.try_replace(left, successor.entrance, clock.boot_ms())) is None:
             gevent.sleep(_PAUSE_S)
         self._settle(new, successor.wire, successor.peer, successor.begin)
 
-    def _settle(self, verdict: Verdict, wire: Wire, peer: Peer, begin: Begin) -> None:
+    def _settle(self, entrance: Entrance, wire: Wire, peer: Peer, begin: Begin) -> None:
         session_id = self._ids.make()
-        if verdict.refused or verdict.shadowed:
-            self._report(verdict, peer, session_id)
-        if not verdict.refused:
-            begin(wire, peer, session_id, verdict)
+        if entrance.refused or entrance.shadowed:
+            self._report(entrance, peer, session_id)
+        if not entrance.refused:
+            begin(wire, peer, session_id, entrance)
             return
         self._totals[Total.SESSIONS_REFUSED] += 1
-        if verdict.listener == SSL:
+        if entrance.listener == SSL:
             wire.close()
             return
-        self._refuse(wire, refusal(verdict.refused, session_id))
+        self._refuse(wire, refusal(entrance.refused, session_id))
 
-    def _report(self, verdict: Verdict, peer: Peer, session_id: str) -> None:
-        action = Action.REFUSED if verdict.refused else Action.WOULD_REFUSE
-        reason = verdict.refused or verdict.shadowed
-        event = Decided(session_id, peer.ip, verdict.listener, reason, action)
-        event.counter, event.threshold = verdict.counter, verdict.threshold
-        event.window_s = verdict.window_s
+    def _report(self, entrance: Entrance, peer: Peer, session_id: str) -> None:
+        action = Action.REFUSED if entrance.refused else Action.WOULD_REFUSE
+        reason = entrance.refused or entrance.shadowed
+        event = Decided(session_id, peer.ip, entrance.listener, reason, action)
+        event.counter, event.threshold = entrance.counter, entrance.threshold
+        event.window_s = entrance.window_s
         self._audit.emit(event)
 
     def _refuse(self, wire: Wire, reply: Reply) -> None:

@@ -17,7 +17,7 @@ import gevent.event
 from gwsmtp.base.peer import Peer
 from gwsmtp.base.quoting import quoted
 from gwsmtp.config.root import Config
-from gwsmtp.limits.admission import Verdict
+from gwsmtp.limits.admission import Entrance
 from gwsmtp.limits.balance import Balance
 from gwsmtp.limits.shedding import is_filtered
 from gwsmtp.limits.slots import Gauge
@@ -50,7 +50,7 @@ class Worker:
         self._balance = balance
         self._door = door
         self._acceptors: list[Acceptor] = []
-        self._sessions: dict[Session, Verdict] = {}
+        self._sessions: dict[Session, Entrance] = {}
         self._is_draining = False
         self._idle = gevent.event.Event()
         door.on_full(self._make_room)
@@ -80,26 +80,26 @@ class Worker:
         """The same on the SSL listener: the handshake is the session's."""
         self._door.knock(SSL, wire, peer, self._begin)
 
-    def _begin(self, wire: Wire, peer: Peer, session_id: str, verdict: Verdict) -> None:
-        listener = verdict.listener
+    def _begin(self, wire: Wire, peer: Peer, session_id: str, entrance: Entrance) -> None:
+        listener = entrance.listener
         session = Session(
             self._services,
             wire,
             peer,
             _NAMES[listener],
             session_id,
-            verdict,
+            entrance,
             is_implicit_tls=listener == SSL,
         )
-        self._sessions[session] = verdict
+        self._sessions[session] = entrance
         self._child.slot.gauges[Gauge.SESSIONS] = len(self._sessions)
         if self._is_draining:  # it waited for the table's lock meanwhile
             session.drain()
         greenlet = gevent.spawn(session.run)
         # Not in the session's own "finally": a greenlet killed before its first switch has none.
-        greenlet.rawlink(functools.partial(self._ended, session, wire, verdict))
+        greenlet.rawlink(functools.partial(self._ended, session, wire, entrance))
 
-    def _make_room(self, listener: int) -> Verdict | None:
+    def _make_room(self, listener: int) -> Entrance | None:
         """Ends the slowest session that is not spared; its place."""
         sessions, may_end = self._sessions, self._door.may_end
         found = slowest(
@@ -119,11 +119,11 @@ class Worker:
             for session in self._sessions:
                 session.deadline.hurry(defence.patience)
 
-    def _ended(self, session: Session, wire: Wire, verdict: Verdict, greenlet: object) -> None:
+    def _ended(self, session: Session, wire: Wire, entrance: Entrance, greenlet: object) -> None:
         # Called by the loop: must not wait.
         del greenlet
         wire.close()
-        self._door.leave(verdict)
+        self._door.leave(entrance)
         self._sessions.pop(session, None)
         self._child.slot.gauges[Gauge.SESSIONS] = len(self._sessions)
         for acceptor in self._acceptors:

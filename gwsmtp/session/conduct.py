@@ -17,7 +17,7 @@ from gwsmtp.base import replies
 from gwsmtp.base.audit import Decided, MessageEnded
 from gwsmtp.base.decision import Action, Reason
 from gwsmtp.base.reply import Reply
-from gwsmtp.limits.admission import Verdict
+from gwsmtp.limits.admission import Entrance
 from gwsmtp.limits.guards import Charge
 from gwsmtp.limits.policy import Offence
 from gwsmtp.protocol.state import Verb
@@ -46,7 +46,7 @@ class Conduct:
         "score",
     )
 
-    def __init__(self, defence: Defence, place: Verdict, session_id: str, peer_ip: str) -> None:
+    def __init__(self, defence: Defence, place: Entrance, session_id: str, peer_ip: str) -> None:
         self._defence = defence
         self._place = place
         self._row = place.row

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gwsmtp.base import procid
-from gwsmtp.limits.admission import Admission, Verdict
+from gwsmtp.limits.admission import Admission, Entrance
 from gwsmtp.limits.arena import Table, open_table
 from gwsmtp.limits.identity import Placement, identify
 from gwsmtp.limits.peers import Peers
@@ -47,19 +47,19 @@ class _Desk:
     def __init__(self, table: Table, slot: int, policy: Policy) -> None:
         lock = RangeLock(table, slot, time.sleep)
         self._door = Admission(table, slot, lock, Peers(table, FewPlaces(table)), policy)
-        self._held: dict[int, Verdict] = {}
+        self._held: dict[int, Entrance] = {}
         self._next = 0
 
     def enter(self, listener: int, ip: str, now_ms: int, is_exempt: bool) -> dict[str, Any]:
-        verdict = self._door.enter(listener, identify(ip), now_ms, is_exempt=is_exempt)
-        if not verdict.refused:
+        entrance = self._door.enter(listener, identify(ip), now_ms, is_exempt=is_exempt)
+        if not entrance.refused:
             self._next += 1
-            self._held[self._next] = verdict
+            self._held[self._next] = entrance
         return {
-            "id": 0 if verdict.refused else self._next,
-            "refused": int(verdict.refused),
-            "row": verdict.row,
-            "network_row": verdict.network_row,
+            "id": 0 if entrance.refused else self._next,
+            "refused": int(entrance.refused),
+            "row": entrance.row,
+            "network_row": entrance.network_row,
         }
 
     def leave(self, number: int, now_ms: int) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class _Desk:
         """Comes and goes at random until there is another order, then leaves with all of its own;
         tells how often it came.
         """
-        rng, own, came = random.Random(seed), list[Verdict](), 0
+        rng, own, came = random.Random(seed), list[Entrance](), 0
         while not select.select([connection], [], [], 0)[0]:
             for _ in range(20):
                 now_ms += 1
@@ -78,13 +78,13 @@ class _Desk:
                     self._door.leave(own.pop(rng.randrange(len(own))), now_ms)
                     continue
                 ip = f"10.{rng.randrange(6)}.0.{rng.randrange(40)}"
-                verdict = self._door.enter(rng.randrange(2), identify(ip), now_ms)
+                entrance = self._door.enter(rng.randrange(2), identify(ip), now_ms)
                 came += 1
-                if not verdict.refused:
-                    own.append(verdict)
+                if not entrance.refused:
+                    own.append(entrance)
         connection.recv(65536)
-        for verdict in own:
-            self._door.leave(verdict, now_ms)
+        for entrance in own:
+            self._door.leave(entrance, now_ms)
         return {"came": came}
 
 

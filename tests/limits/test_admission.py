@@ -7,7 +7,7 @@ import pytest
 
 from gwsmtp.base.decision import Reason
 from gwsmtp.limits import layout
-from gwsmtp.limits.admission import SSL, Admission, Verdict, live_connections
+from gwsmtp.limits.admission import SSL, Admission, Entrance, live_connections
 from gwsmtp.limits.arena import Table
 from gwsmtp.limits.identity import Placement, identify
 from gwsmtp.limits.layout import LEDGER_SIZE, Client, Rollup
@@ -62,30 +62,30 @@ def doors() -> Iterator[Doors]:
 
 def come(
     door: Admission, ip: str, count: int = 1, listener: int = PLAIN, now_ms: int = NOW
-) -> list[Verdict]:
+) -> list[Entrance]:
     return [door.enter(listener, identify(ip), now_ms) for _ in range(count)]
 
 
-def reasons(verdicts: list[Verdict]) -> list[Reason]:
-    return [verdict.refused for verdict in verdicts]
+def reasons(entrances: list[Entrance]) -> list[Reason]:
+    return [entrance.refused for entrance in entrances]
 
 
-def explained(verdict: Verdict) -> tuple[int, int, int]:
-    return verdict.counter, verdict.threshold, verdict.window_s
+def explained(entrance: Entrance) -> tuple[int, int, int]:
+    return entrance.counter, entrance.threshold, entrance.window_s
 
 
 def test_counts_follow_who_comes_and_goes(doors: Doors) -> None:
     door = doors.open(POLICY)
-    verdicts = come(door, "192.0.2.1", 2) + come(door, "192.0.2.2", 1, SSL)
+    entrances = come(door, "192.0.2.1", 2) + come(door, "192.0.2.2", 1, SSL)
     assert live_connections(doors.table) == (2, 1)
     assert doors.words[doors.client("192.0.2.1") + Client.LIVE] == 2
     assert doors.words[doors.client("192.0.2.2") + Client.LIVE] == 1
     assert doors.words[doors.network("192.0.2.9") + Rollup.LIVE] == 3
     assert len(entries(doors.table, 0)) == 3
-    for verdict in verdicts:
-        door.leave(verdict, NOW + 5)
-        door.leave(verdict, NOW + 5)
-        assert door.try_leave(verdict, NOW + 5), "once more changes nothing"
+    for entrance in entrances:
+        door.leave(entrance, NOW + 5)
+        door.leave(entrance, NOW + 5)
+        assert door.try_leave(entrance, NOW + 5), "once more changes nothing"
     assert live_connections(doors.table) == (0, 0)
     assert doors.words[doors.client("192.0.2.1") + Client.LIVE] == 0
     assert doors.words[doors.network("192.0.2.9") + Rollup.LIVE] == 0
@@ -95,21 +95,21 @@ def test_counts_follow_who_comes_and_goes(doors: Doors) -> None:
 def test_the_listeners_maximum_holds_over_all_workers_and_per_listener(doors: Doors) -> None:
     policy = Policy(most=(5, 3), concurrency_mode=Mode.OFF)
     workers = [doors.open(policy, slot) for slot in range(4)]
-    verdicts = [come(workers[n % 4], f"192.0.2.{n}")[0] for n in range(8)]
-    assert reasons(verdicts) == [Reason.NONE] * 5 + [Reason.LISTENER_FULL] * 3
-    assert explained(verdicts[-1]) == (5, 5, 0)
+    entrances = [come(workers[n % 4], f"192.0.2.{n}")[0] for n in range(8)]
+    assert reasons(entrances) == [Reason.NONE] * 5 + [Reason.LISTENER_FULL] * 3
+    assert explained(entrances[-1]) == (5, 5, 0)
     assert reasons(come(workers[0], "192.0.2.1", 4, SSL)) == [Reason.NONE] * 3 + [
         Reason.LISTENER_FULL
     ]
-    workers[0].leave(verdicts[0], NOW)
+    workers[0].leave(entrances[0], NOW)
     assert reasons(come(workers[3], "192.0.2.200", 2)) == [Reason.NONE, Reason.LISTENER_FULL]
 
 
 def test_a_refused_connection_leaves_no_trace(doors: Doors) -> None:
     door = doors.open(replace(POLICY, most=(0, 0)))
-    (verdict,) = come(door, "192.0.2.1")
-    assert verdict.refused is Reason.LISTENER_FULL
-    door.leave(verdict, NOW)
+    (entrance,) = come(door, "192.0.2.1")
+    assert entrance.refused is Reason.LISTENER_FULL
+    door.leave(entrance, NOW)
     assert live_connections(doors.table) == (0, 0)
     assert doors.peers.find(identify("192.0.2.1").client) == -1
 
@@ -131,8 +131,8 @@ def test_the_first_reason_is_the_one_that_is_told(doors: Doors) -> None:
     doors.words[network + Rollup.LIVE] = 4
 
     def next_reason() -> tuple[Reason, int, int, int]:
-        (verdict,) = come(door, ip)
-        return (verdict.refused, *explained(verdict))
+        (entrance,) = come(door, ip)
+        return (entrance.refused, *explained(entrance))
 
     assert next_reason() == (Reason.LISTENER_FULL, 13, 13, 0)
     door.leave(held[-1], NOW)
@@ -153,12 +153,12 @@ def test_the_first_reason_is_the_one_that_is_told(doors: Doors) -> None:
 @pytest.mark.parametrize("listener", [PLAIN, SSL])
 def test_concurrency_per_client_and_four_times_per_network(doors: Doors, listener: int) -> None:
     door, most = doors.open(POLICY), POLICY.concurrency[listener]
-    verdicts = come(door, "192.0.2.1", most + 1, listener)
-    assert reasons(verdicts) == [Reason.NONE] * most + [Reason.CONCURRENCY]
-    assert explained(verdicts[-1]) == (most, most, 0)
-    verdicts = [come(door, f"192.0.2.{n}", 1, listener)[0] for n in range(50, 50 + 4 * most)]
-    assert reasons(verdicts) == [Reason.NONE] * 3 * most + [Reason.NETWORK_CONCURRENCY] * most
-    assert explained(verdicts[-1]) == (4 * most, 4 * most, 0)
+    entrances = come(door, "192.0.2.1", most + 1, listener)
+    assert reasons(entrances) == [Reason.NONE] * most + [Reason.CONCURRENCY]
+    assert explained(entrances[-1]) == (most, most, 0)
+    entrances = [come(door, f"192.0.2.{n}", 1, listener)[0] for n in range(50, 50 + 4 * most)]
+    assert reasons(entrances) == [Reason.NONE] * 3 * most + [Reason.NETWORK_CONCURRENCY] * most
+    assert explained(entrances[-1]) == (4 * most, 4 * most, 0)
 
 
 def test_a_client_with_a_pass_may_four_times_as_much(doors: Doors) -> None:
@@ -167,9 +167,9 @@ def test_a_client_with_a_pass_may_four_times_as_much(doors: Doors) -> None:
     assert reasons(come(door, "192.0.2.1", 13)) == [Reason.NONE] * 12 + [Reason.CONCURRENCY]
     door = doors.open(replace(POLICY, connections=CLOSED, concurrency=(100, 100)), 1)
     doors.give_pass("198.51.100.1")
-    verdicts = come(door, "198.51.100.1", 14)
-    assert reasons(verdicts) == [Reason.NONE] * 12 + [Reason.CONNECTION_RATE] * 2
-    assert explained(verdicts[-1]) == (12, 12, 60)
+    entrances = come(door, "198.51.100.1", 14)
+    assert reasons(entrances) == [Reason.NONE] * 12 + [Reason.CONNECTION_RATE] * 2
+    assert explained(entrances[-1]) == (12, 12, 60)
 
 
 def test_an_expired_pass_is_none(doors: Doors) -> None:
@@ -182,16 +182,16 @@ def test_the_burst_of_connections_and_not_one_more(doors: Doors) -> None:
     door = doors.open(replace(POLICY, connections=CLOSED))
     let_in = 0
     for _ in range(10):
-        (verdict,) = come(door, "192.0.2.1")
-        let_in += not verdict.refused
-        door.leave(verdict, NOW)
+        (entrance,) = come(door, "192.0.2.1")
+        let_in += not entrance.refused
+        door.leave(entrance, NOW)
     assert let_in == 3
     for n in range(2, 30):
-        (verdict,) = come(door, f"192.0.2.{n}")
-        let_in += not verdict.refused
-        door.leave(verdict, NOW)
+        (entrance,) = come(door, f"192.0.2.{n}")
+        let_in += not entrance.refused
+        door.leave(entrance, NOW)
     assert let_in == 12
-    assert verdict.refused is Reason.NETWORK_RATE
+    assert entrance.refused is Reason.NETWORK_RATE
     assert reasons(come(door, "192.0.2.1", 2, PLAIN, NOW + 1000)) == [
         Reason.NONE,
         Reason.CONNECTION_RATE,
@@ -201,34 +201,34 @@ def test_the_burst_of_connections_and_not_one_more(doors: Doors) -> None:
 def test_refused_ones_do_not_push_the_rate_further(doors: Doors) -> None:
     door = doors.open(replace(POLICY, connections=CLOSED))
     for _ in range(200):
-        for verdict in come(door, "192.0.2.1"):
-            door.leave(verdict, NOW)
+        for entrance in come(door, "192.0.2.1"):
+            door.leave(entrance, NOW)
     assert reasons(come(door, "192.0.2.1", 1, PLAIN, NOW + 1000)) == [Reason.NONE]
 
 
 def test_shadow_lets_in_and_says_what_would_have_been(doors: Doors) -> None:
     shadow = RatePolicy(CLOSED.rate, Mode.SHADOW)
     policy = replace(POLICY, concurrency_mode=Mode.SHADOW, connections=shadow)
-    verdicts = come(doors.open(policy), "192.0.2.1", 5)
-    assert reasons(verdicts) == [Reason.NONE] * 5
-    assert [verdict.shadowed for verdict in verdicts] == [Reason.NONE] * 3 + [
+    entrances = come(doors.open(policy), "192.0.2.1", 5)
+    assert reasons(entrances) == [Reason.NONE] * 5
+    assert [entrance.shadowed for entrance in entrances] == [Reason.NONE] * 3 + [
         Reason.CONCURRENCY
     ] * 2
-    assert explained(verdicts[-1]) == (4, 3, 0)
+    assert explained(entrances[-1]) == (4, 3, 0)
     assert live_connections(doors.table) == (5, 0), "what is let in counts"
 
 
 def test_what_refuses_hides_what_only_would_have(doors: Doors) -> None:
     policy = replace(POLICY, concurrency_mode=Mode.SHADOW, connections=CLOSED)
-    verdict = come(doors.open(policy), "192.0.2.1", 4)[-1]
-    assert (verdict.refused, verdict.shadowed) == (Reason.CONNECTION_RATE, Reason.NONE)
-    assert explained(verdict) == (3, 3, 60)
+    entrance = come(doors.open(policy), "192.0.2.1", 4)[-1]
+    assert (entrance.refused, entrance.shadowed) == (Reason.CONNECTION_RATE, Reason.NONE)
+    assert explained(entrance) == (3, 3, 60)
 
 
 def test_off_says_nothing(doors: Doors) -> None:
     policy = replace(POLICY, concurrency_mode=Mode.OFF)
-    verdicts = come(doors.open(policy), "192.0.2.1", 40)
-    assert {(verdict.refused, verdict.shadowed) for verdict in verdicts} == {
+    entrances = come(doors.open(policy), "192.0.2.1", 40)
+    assert {(entrance.refused, entrance.shadowed) for entrance in entrances} == {
         (Reason.NONE, Reason.NONE)
     }
 
@@ -236,9 +236,9 @@ def test_off_says_nothing(doors: Doors) -> None:
 def test_without_row_86_only_the_maximum_refuses(doors: Doors) -> None:
     doors.ban("192.0.2.1")
     policy = replace(POLICY, most=(5, 5), is_acting=False, connections=CLOSED)
-    verdicts = come(doors.open(policy), "192.0.2.1", 6)
-    assert reasons(verdicts) == [Reason.NONE] * 5 + [Reason.LISTENER_FULL]
-    assert [verdict.shadowed for verdict in verdicts] == [Reason.PENALTY] * 5 + [Reason.NONE]
+    entrances = come(doors.open(policy), "192.0.2.1", 6)
+    assert reasons(entrances) == [Reason.NONE] * 5 + [Reason.LISTENER_FULL]
+    assert [entrance.shadowed for entrance in entrances] == [Reason.PENALTY] * 5 + [Reason.NONE]
 
 
 def test_penalties_end_and_none_lasts_longer_than_the_longest(doors: Doors) -> None:
@@ -256,13 +256,13 @@ def test_exempt_sources_meet_the_maximum_only_and_take_no_row(doors: Doors) -> N
     ip = "192.0.2.1"
     doors.ban(ip)
     door = doors.open(replace(POLICY, most=(9, 9), connections=CLOSED))
-    verdicts = [door.enter(PLAIN, identify(ip), NOW, is_exempt=True) for _ in range(10)]
-    assert reasons(verdicts) == [Reason.NONE] * 9 + [Reason.LISTENER_FULL]
+    entrances = [door.enter(PLAIN, identify(ip), NOW, is_exempt=True) for _ in range(10)]
+    assert reasons(entrances) == [Reason.NONE] * 9 + [Reason.LISTENER_FULL]
     assert doors.words[doors.client(ip) + Client.LIVE] == 0
     assert doors.peers.find_network(identify(ip).network) == -1
     assert entries(doors.table, 0) == [(PLAIN, -1, -1)] * 9
-    for verdict in verdicts:
-        door.leave(verdict, NOW)
+    for entrance in entrances:
+        door.leave(entrance, NOW)
     assert live_connections(doors.table) == (0, 0)
 
 
@@ -271,13 +271,13 @@ def test_a_full_bucket_counts_by_the_network_alone(
 ) -> None:
     monkeypatch.setattr(Placement, "client_bucket", lambda self, tag: 0)
     door = doors.open(POLICY)
-    verdicts = [come(door, f"192.0.{n}.1")[0] for n in range(8)]
-    verdicts += come(door, "198.51.100.1", 13)
-    assert reasons(verdicts) == [Reason.NONE] * 20 + [Reason.NETWORK_CONCURRENCY]
-    assert {verdict.row for verdict in verdicts[8:]} == {-1}
+    entrances = [come(door, f"192.0.{n}.1")[0] for n in range(8)]
+    entrances += come(door, "198.51.100.1", 13)
+    assert reasons(entrances) == [Reason.NONE] * 20 + [Reason.NETWORK_CONCURRENCY]
+    assert {entrance.row for entrance in entrances[8:]} == {-1}
     assert live_connections(doors.table) == (20, 0)
-    for verdict in verdicts:
-        door.leave(verdict, NOW)
+    for entrance in entrances:
+        door.leave(entrance, NOW)
     assert live_connections(doors.table) == (0, 0)
     assert doors.words[doors.network("198.51.100.1") + Rollup.LIVE] == 0
 
@@ -289,23 +289,23 @@ def test_a_full_table_of_live_sessions_refuses_nobody(
     monkeypatch.setattr(Placement, "client_bucket", lambda self, tag: 0)
     monkeypatch.setattr(Placement, "rollup_bucket", lambda self, tag: 0)
     door = doors.open(POLICY)
-    verdicts = [come(door, f"192.0.{n}.1")[0] for n in range(8)]
-    verdicts += come(door, "198.51.100.1", 43)
-    assert reasons(verdicts) == [Reason.NONE] * 50 + [Reason.LISTENER_FULL]
-    for verdict in verdicts:
-        door.leave(verdict, NOW)
+    entrances = [come(door, f"192.0.{n}.1")[0] for n in range(8)]
+    entrances += come(door, "198.51.100.1", 43)
+    assert reasons(entrances) == [Reason.NONE] * 50 + [Reason.LISTENER_FULL]
+    for entrance in entrances:
+        door.leave(entrance, NOW)
     assert live_connections(doors.table) == (0, 0)
 
 
 def test_a_count_that_is_too_low_ends_no_session(doors: Doors) -> None:
     """Damage; the ledger is right, and everything it names is recomputed by the next recovery."""
     door = doors.open(POLICY)
-    verdicts = come(door, "192.0.2.1", 2)
+    entrances = come(door, "192.0.2.1", 2)
     doors.words[doors.client("192.0.2.1") + Client.LIVE] = 0
     doors.words[doors.network("192.0.2.1") + Rollup.LIVE] = 1
     doors.words[layout.CONTROL + layout.Control.LISTENER_LIVE] = 0
-    for verdict in verdicts:
-        door.leave(verdict, NOW)
+    for entrance in entrances:
+        door.leave(entrance, NOW)
     assert entries(doors.table, 0) == []
     assert live_connections(doors.table) == (0, 0)
     assert doors.words[doors.network("192.0.2.1") + Rollup.LIVE] == 0
@@ -313,11 +313,11 @@ def test_a_count_that_is_too_low_ends_no_session(doors: Doors) -> None:
 
 def test_more_connections_than_a_ledger_has_room_for(doors: Doors) -> None:
     door = doors.open(Policy(most=(9999, 9999), concurrency_mode=Mode.OFF, connections=OFF))
-    verdicts = come(door, "192.0.2.1", LEDGER_SIZE + 1)
-    assert reasons(verdicts)[-1] is Reason.LEDGER_FULL
-    assert not any(reasons(verdicts[:-1]))
+    entrances = come(door, "192.0.2.1", LEDGER_SIZE + 1)
+    assert reasons(entrances)[-1] is Reason.LEDGER_FULL
+    assert not any(reasons(entrances[:-1]))
     assert live_connections(doors.table) == (LEDGER_SIZE, 0)
-    door.leave(verdicts[7], NOW)
+    door.leave(entrances[7], NOW)
     assert reasons(come(door, "192.0.2.1")) == [Reason.NONE]
     assert reasons(come(doors.open(POLICY, 1), "198.51.100.9", 1, SSL)) == [Reason.NONE]
 
@@ -326,8 +326,8 @@ def test_a_lock_that_others_hold_is_not_waited_for_where_nothing_may_wait(
     doors: Doors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     door = doors.open(POLICY)
-    (verdict,) = come(door, "192.0.2.1")
+    (entrance,) = come(door, "192.0.2.1")
     monkeypatch.setattr(RangeLock, "try_hold", lambda self: False)
     assert door.try_enter(PLAIN, identify("192.0.2.1"), NOW) is None
-    assert not door.try_leave(verdict, NOW)
+    assert not door.try_leave(entrance, NOW)
     assert live_connections(doors.table) == (1, 0)

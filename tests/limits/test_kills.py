@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gwsmtp.limits import layout
-from gwsmtp.limits.admission import Admission, Verdict, live_connections
+from gwsmtp.limits.admission import Admission, Entrance, live_connections
 from gwsmtp.limits.arena import Table, create_table
 from gwsmtp.limits.identity import Identity, Placement, identify
 from gwsmtp.limits.layout import CLIENT_TAGS, ROLLUP_TAGS, WAYS, Client, Rollup
@@ -61,13 +61,13 @@ class House:
         assert live_connections(self.table) == (2, 2)
         assert entries(self.table, self.victim) == []
         assert len(entries(self.table, self.other)) == len(self.held)
-        for verdict in self.held:
-            if verdict.row >= 0:
-                assert words[layout.client_row(verdict.row) + Client.LIVE] == 1
-                assert words[CLIENT_TAGS + verdict.row] == verdict.identity.client
-                place = layout.rollup_row(verdict.network_row)
+        for entrance in self.held:
+            if entrance.row >= 0:
+                assert words[layout.client_row(entrance.row) + Client.LIVE] == 1
+                assert words[CLIENT_TAGS + entrance.row] == entrance.identity.client
+                place = layout.rollup_row(entrance.network_row)
                 assert words[place + Rollup.LIVE] == 3
-                assert words[ROLLUP_TAGS + verdict.network_row] == verdict.identity.network
+                assert words[ROLLUP_TAGS + entrance.network_row] == entrance.identity.network
         self.check_buckets()
 
     def check_buckets(self) -> None:
@@ -153,9 +153,9 @@ def test_leaving(house: House, number: int) -> None:
 
     def prepare(table: Table, stores: int) -> Prepared:
         door = door_of(table, house.victim)
-        verdicts: list[Verdict] = [door.enter(0, who(n), NOW) for n in (number, 2)]
-        verdicts[0].accepted, verdicts[0].was_clean = 3, True
-        return lambda: door.leave(verdicts[0], NOW + stores)
+        entrances: list[Entrance] = [door.enter(0, who(n), NOW) for n in (number, 2)]
+        entrances[0].accepted, entrances[0].was_clean = 3, True
+        return lambda: door.leave(entrances[0], NOW + stores)
 
     assert kill_at_every_store(house, prepare) >= 6
 
@@ -181,7 +181,7 @@ def test_the_survivor_goes_on_to_zero(house: House) -> None:
 
     assert dies_in(house.path, 5, lambda table: prepare(table, 5))
     house.recover()
-    for verdict in house.held:
-        house.door.leave(verdict, NOW)
+    for entrance in house.held:
+        house.door.leave(entrance, NOW)
     assert live_connections(house.table) == (0, 0)
     assert entries(house.table, house.other) == []

@@ -6,7 +6,7 @@ import pytest
 
 from gwsmtp.base.decision import Reason
 from gwsmtp.limits import layout
-from gwsmtp.limits.admission import PASSES_FOR_RESERVE, Admission, Verdict, live_connections
+from gwsmtp.limits.admission import PASSES_FOR_RESERVE, Admission, Entrance, live_connections
 from gwsmtp.limits.arena import Table
 from gwsmtp.limits.identity import Placement, identify
 from gwsmtp.limits.layout import CONTROL, Client, Control
@@ -37,13 +37,13 @@ class Gate:
         self._next += 1
         return f"198.51.{self._next}.1"
 
-    def enter(self, ip: str = "", *, is_exempt: bool = False) -> Verdict:
+    def enter(self, ip: str = "", *, is_exempt: bool = False) -> Entrance:
         identity = identify(ip or self.newcomer())
         return self.admission.enter(0, identity, NOW, is_exempt=is_exempt)
 
-    def fill(self, count: int) -> list[Verdict]:
+    def fill(self, count: int) -> list[Entrance]:
         found = [self.enter() for _ in range(count)]
-        assert not any(verdict.refused for verdict in found)
+        assert not any(entrance.refused for entrance in found)
         return found
 
     def row_of(self, ip: str) -> int:
@@ -111,8 +111,8 @@ def test_with_row_86_off_it_is_reported_and_nobody_is_refused(table: Table) -> N
     gate = gate_of(table, is_acting=False)
     gate.press(2)
     gate.fill(MOST - RESERVE)
-    verdict = gate.enter()
-    assert (verdict.refused, verdict.shadowed) == (Reason.NONE, Reason.RESERVED)
+    entrance = gate.enter()
+    assert (entrance.refused, entrance.shadowed) == (Reason.NONE, Reason.RESERVED)
     gate.fill(RESERVE - 1)
     full = gate.enter()
     assert full.refused is Reason.LISTENER_FULL
@@ -131,8 +131,8 @@ def test_under_severe_pressure_a_place_may_be_taken_over(gate: Gate) -> None:
     assert held[3].entry < 0 <= new.entry
     assert live_connections(gate.table) == (MOST, 0)
     assert gate.enter().refused is Reason.LISTENER_FULL
-    for verdict in (new, *held):
-        gate.admission.leave(verdict, NOW)
+    for entrance in (new, *held):
+        gate.admission.leave(entrance, NOW)
     assert live_connections(gate.table) == (0, 0)
 
 

@@ -21,7 +21,7 @@ from gwsmtp.delivery.attempt import InlineDelivery
 from gwsmtp.delivery.recipients import RecipientVerifier
 from gwsmtp.delivery.route import Router
 from gwsmtp.directory.domains import Directory, HostedDomain, RecipientRule, SmtpHost
-from gwsmtp.limits.admission import Verdict
+from gwsmtp.limits.admission import Entrance
 from gwsmtp.limits.identity import Placement, identify
 from gwsmtp.limits.peers import Peers
 from gwsmtp.limits.policy import Policy
@@ -177,9 +177,9 @@ class Rig:
         self._greenlets.append(gevent.spawn(session.run))
         return client
 
-    def _place(self, ip: str) -> Verdict:
+    def _place(self, ip: str) -> Entrance:
         identity = identify(ip)
-        place = Verdict(int(self.implicit_tls), identity)
+        place = Entrance(int(self.implicit_tls), identity)
         if self.knows_clients:
             peers = Peers(self.table, Placement(self.table))
             place.row = peers.take(identity.client, SystemClock().boot_ms())

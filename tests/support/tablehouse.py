@@ -20,7 +20,7 @@ from gwsmtp.base.audit import Decided
 from gwsmtp.base.clock import SystemClock
 from gwsmtp.base.decision import Action, Reason
 from gwsmtp.cli.main import main
-from gwsmtp.limits.admission import Admission, Verdict
+from gwsmtp.limits.admission import Admission, Entrance
 from gwsmtp.limits.arena import create_table
 from gwsmtp.limits.guards import Guard
 from gwsmtp.limits.identity import Placement, identify
@@ -80,7 +80,7 @@ class TableHouse:
         self.clock = FixedClock(self.now_ms)
         self.ring = RingWriter(self.table, self.slot, self.clock)
 
-    def enter(self, ip: str) -> Verdict:
+    def enter(self, ip: str) -> Entrance:
         """A connection of ``ip`` on the plain listener."""
         return self.admission.enter(0, identify(ip), self.now_ms)
 
