@@ -217,12 +217,13 @@ def test_a_dead_host_costs_others_nothing_and_is_asked_seldom(place: Place) -> N
     asked = [sender for key, sender, _ in place.hosts.letters if key == "a.test:25"]
     assert len(asked) == PER_HOST, "those that were under way when it was found dead"
     assert len(queue) == 40
-    assert set(place.hosts.most.values()) == {PER_HOST}
+    assert place.hosts.most["a.test:25"] == PER_HOST
+    assert max(place.hosts.most.values()) == PER_HOST  # how many a quick host gets is the disk's
 
 
 def test_no_host_gets_more_at_a_time_than_its_share(place: Place) -> None:
     def answer(route: Route, letter: Letter) -> Result:
-        gevent.sleep(0.002)
+        gevent.sleep(0.02)
         return result(Outcome.DELIVERED, OK)
 
     place.hosts.answer = answer
