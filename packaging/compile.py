@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compiles the modules every message passes with mypyc: a quarter less CPU, the same behaviour.
 
-    packaging/compile.py            compiles where build/compiled does not fit; prints that folder
+    packaging/compile.py            compiles where .compiled does not fit; prints that folder
     packaging/compile.py --look     prints the folder if it fits the sources, compiles nothing
 
 The folder holds a copy of gwsmtp with the compiled modules beside their sources; whoever puts it
@@ -62,7 +62,7 @@ def folder() -> Path:
     constraints = ROOT / "packaging" / "constraints.txt"
     for path in sorted([*(ROOT / "gwsmtp").rglob("*.py"), Path(__file__).resolve(), constraints]):
         digest.update(b"%b\0%b\0" % (bytes(path.relative_to(ROOT)), path.read_bytes()))
-    return ROOT / "build" / "compiled" / digest.hexdigest()[:20]
+    return ROOT / ".compiled" / digest.hexdigest()[:20]
 
 
 def obstacle() -> str:
