@@ -6,7 +6,9 @@ holds it (its live count keeps it), so row numbers stay good for a session's lif
 a row (exempt, or its bucket is full) is charged nothing.
 
 Called in workers. Each charge is one hold of the admission lock, which may sleep before it; an
-ordinary command comes nowhere near here. Time is an argument, ms of CLOCK_BOOTTIME.
+ordinary command comes nowhere near here. What a limit in mode shadow counts is charged without the
+lock: of two charges that meet in one microsecond one may be lost, and the client is told nothing
+either way. Time is an argument, ms of CLOCK_BOOTTIME.
 """
 
 from typing import Final
@@ -15,9 +17,10 @@ from gwsmtp.base.decision import Reason
 from gwsmtp.limits import layout
 from gwsmtp.limits.arena import Table
 from gwsmtp.limits.layout import Client
-from gwsmtp.limits.peaks import Peak, note_peak
+from gwsmtp.limits.peaks import Peak, exceeds_peak, note_peak
 from gwsmtp.limits.policy import WIDER, Limit, Mode, Offence, Policy, RatePolicy
 from gwsmtp.limits.rangelock import RangeLock
+from gwsmtp.limits.rate import Rate
 from gwsmtp.limits.shadow import effective
 
 CAP: Final = 19_000
@@ -102,48 +105,76 @@ class Guard:
 
     def charge(self, row: int, reason: Reason, times: int, now_ms: int) -> Charge:
         """Charges ``times`` messages, recipients or handshakes, whichever ``reason`` limits."""
-        limit, rate = self._rate(reason)
-        mode = effective(self._words, limit, rate.mode)
+        limit, policy = self._rate(reason)
+        mode = effective(self._words, limit, policy.mode)
         if row < 0 or not mode:
             return FREE
+        place = layout.client_row(row)
+        if mode is not Mode.ENFORCE:
+            return self._charge(place, reason, policy.rate, mode, times, now_ms)
         with self._lock:
-            place = layout.client_row(row)
-            return self._charge(place, reason, RatePolicy(rate.rate, mode), times, now_ms)
+            return self._charge(place, reason, policy.rate, mode, times, now_ms)
 
     def charge_message(self, row: int, now_ms: int, *, ahead: bool) -> tuple[Charge, Charge]:
         """Charges a message and, ``ahead``, its first recipient unless the message is refused: one
-        hold of the lock for both.
+        hold of the lock for both, and none where neither limit refuses anybody.
         """
-        messages, recipients = self.policy.messages, self.policy.recipients
-        message = recipient = FREE
-        if row < 0 or not (messages.mode or recipients.mode):
-            return message, recipient
+        words, policy = self._words, self.policy
+        messages = effective(words, Limit.MESSAGES, policy.messages.mode)
+        recipients = effective(words, Limit.RECIPIENTS, policy.recipients.mode)
+        if not ahead:
+            recipients = Mode.OFF
+        if row < 0 or not (messages or recipients):
+            return FREE, FREE
         place = layout.client_row(row)
+        if messages is not Mode.ENFORCE and recipients is not Mode.ENFORCE:
+            return self._charge_both(place, messages, recipients, now_ms)
         with self._lock:
-            if messages.mode:
-                message = self._charge(place, Reason.MESSAGE_RATE, messages, 1, now_ms)
-            if ahead and recipients.mode and not message.refuses:
-                recipient = self._charge(place, Reason.RECIPIENT_RATE, recipients, 1, now_ms)
+            return self._charge_both(place, messages, recipients, now_ms)
+
+    def _charge_both(
+        self, place: int, messages: Mode, recipients: Mode, now_ms: int
+    ) -> tuple[Charge, Charge]:
+        policy = self.policy
+        message = recipient = FREE
+        if messages:
+            rate = policy.messages.rate
+            message = self._charge(place, Reason.MESSAGE_RATE, rate, messages, 1, now_ms)
+        if recipients and not message.refuses:
+            rate = policy.recipients.rate
+            recipient = self._charge(place, Reason.RECIPIENT_RATE, rate, recipients, 1, now_ms)
         return message, recipient
 
     def _charge(
-        self, place: int, reason: Reason, rate: RatePolicy, times: int, now_ms: int
+        self, place: int, reason: Reason, rate: Rate, mode: Mode, times: int, now_ms: int
     ) -> Charge:
-        words = self._words
+        # Under the lock where ``mode`` is ENFORCE.
+        words, now_us = self._words, now_ms * 1000
         word = place + _RATES[reason]
         factor = WIDER if words[place + Client.PASS_UNTIL] > now_ms else 1
         stamp: int = words[word]
-        after = rate.rate.next_stamp(stamp, now_ms * 1000, times, factor)
+        after = rate.next_stamp(stamp, now_us, times, factor)
         if after >= 0:
             words[word] = after
-            if reason in _PEAKS:
-                note_peak(words, place, _PEAKS[reason], rate.rate.used(after, now_ms * 1000))
+            peak = _PEAKS.get(reason)
+            if peak is not None:
+                self._note_peak(place, peak, rate.used(after, now_us), mode)
             return FREE
-        refuses = rate.mode is Mode.ENFORCE and self.policy.is_acting
-        if rate.mode is Mode.ENFORCE:
+        refuses = mode is Mode.ENFORCE and self.policy.is_acting
+        if mode is Mode.ENFORCE:
             self._note_hit(place, now_ms)
-        used = rate.rate.used(stamp, now_ms * 1000, factor)
-        return Charge(reason, used, rate.rate.burst * factor, refuses=refuses)
+        used = rate.used(stamp, now_us, factor)
+        return Charge(reason, used, rate.burst * factor, refuses=refuses)
+
+    def _note_peak(self, place: int, peak: Peak, used: int, mode: Mode) -> None:
+        words = self._words
+        if not exceeds_peak(words, place, peak, used):
+            return
+        if mode is Mode.ENFORCE:
+            note_peak(words, place, peak, used)
+            return
+        with self._lock:  # its word holds other peaks as well
+            note_peak(words, place, peak, used)
 
     def _note_hit(self, place: int, now_ms: int) -> None:
         """Volume alone is no offence, but to go on for long after having been told is."""

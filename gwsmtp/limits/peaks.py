@@ -35,6 +35,12 @@ def note_peak(words: memoryview, place: int, peak: Peak, used: int) -> None:
         words[place + Client.PEAKS] = word ^ (before ^ min(used, _MOST)) << shift
 
 
+def exceeds_peak(words: memoryview, place: int, peak: Peak, used: int) -> bool:
+    """Whether ``note_peak`` would change the row. Takes no lock."""
+    word: int = words[place + Client.PEAKS]
+    return min(used, _MOST) > word >> peak * _BITS & _MOST
+
+
 def unpack_peaks(word: int) -> dict[Peak, int]:
     """What a row remembers."""
     return {peak: word >> peak * _BITS & _MOST for peak in Peak}

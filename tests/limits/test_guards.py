@@ -10,9 +10,11 @@ from gwsmtp.limits import layout
 from gwsmtp.limits.arena import Table
 from gwsmtp.limits.guards import Guard
 from gwsmtp.limits.layout import Client
-from gwsmtp.limits.policy import Mode, Policy, RatePolicy
+from gwsmtp.limits.peaks import Peak, unpack_peaks
+from gwsmtp.limits.policy import Limit, Mode, Policy, RatePolicy
 from gwsmtp.limits.rangelock import RangeLock
 from gwsmtp.limits.rate import Rate
+from gwsmtp.limits.shadow import force_shadow
 from tests.support.tables import make_table, never_sleep
 
 NOW_MS = 1_000_000
@@ -85,6 +87,25 @@ def test_a_shadow_reports_and_goes_on(table: Table) -> None:
     found = [guard.charge_message(ROW, NOW_MS, ahead=True) for _ in range(3)][-1]
     assert [charge.hit for charge in found] == [Reason.MESSAGE_RATE, Reason.RECIPIENT_RATE]
     assert not any(charge.refuses for charge in found)
+
+
+def test_a_shadow_takes_the_lock_for_a_new_peak_only(table: Table, holds: list[bytes]) -> None:
+    guard = make_guard(table, rates(Mode.SHADOW, Mode.SHADOW))
+    guard.charge_message(ROW, NOW_MS, ahead=False)
+    assert len(holds) == 2
+    guard.charge_message(ROW, NOW_MS + 3_600_000, ahead=False)
+    assert len(holds) == 2
+    peaks = unpack_peaks(table.words[layout.client_row(ROW) + Client.PEAKS])
+    assert peaks == {**dict.fromkeys(Peak, 0), Peak.MESSAGES: 1}
+
+
+@pytest.mark.parametrize("limit", [Limit.MESSAGES, Limit.RECIPIENTS])
+def test_a_shadow_by_command_takes_the_teeth_out(table: Table, limit: Limit) -> None:
+    guard = make_guard(table, rates(Mode.ENFORCE, Mode.ENFORCE, burst=2))
+    force_shadow(table, limit, is_on=True)
+    found = [guard.charge_message(ROW, NOW_MS, ahead=True) for _ in range(3)][-1]
+    refusing = [charge.refuses for charge in found]
+    assert refusing == ([False, True] if limit is Limit.MESSAGES else [True, False])
 
 
 def test_what_is_off_or_has_no_row_takes_no_lock(table: Table, holds: list[bytes]) -> None:
