@@ -12,6 +12,7 @@ import _socket
 from typing import Final
 
 import gevent
+import greenlet
 from gevent import monkey, socket
 
 from gwsmtp.net.deadline import Deadline
@@ -34,7 +35,7 @@ _poll = monkey.get_original("select", "poll")
 class Wire:
     """See the module. ``deadline`` is armed by whoever reads."""
 
-    __slots__ = ("_arrival", "_recv", "_send", "_sock", "_wait", "deadline", "fd")
+    __slots__ = ("_arrival", "_leave", "_recv", "_send", "_sock", "deadline", "fd")
 
     def __init__(self, sock: PlainSocket) -> None:
         sock.setblocking(False)
@@ -44,13 +45,20 @@ class Wire:
         self._recv = sock.recv
         self._send = sock.send
         self._arrival = hub.loop.io(self.fd, _READ)
-        self._wait = hub.wait
+        self._leave = hub.switch
         self.deadline = Deadline()
 
     def read(self, octets: int = READ_OCTETS) -> bytes:
         """What has come, at most ``octets``; b"" when the peer has ended its side."""
+        arrival, leave, resume = self._arrival, self._leave, greenlet.getcurrent().switch
         while True:
-            self._wait(self._arrival)
+            # As the hub's own wait does, without its Waiter: nobody but this watcher, and the
+            # deadline that throws, switches to a greenlet that waits here.
+            arrival.start(resume)
+            try:
+                leave()
+            finally:
+                arrival.stop()
             try:
                 return self._recv(octets)
             except BlockingIOError:
@@ -73,11 +81,12 @@ class Wire:
             return 0
 
     def _write_rest(self, data: memoryview, seconds: float, phase: str) -> None:
-        watcher = gevent.get_hub().loop.io(self.fd, _WRITE)
+        hub = gevent.get_hub()
+        watcher = hub.loop.io(self.fd, _WRITE)
         self.deadline.arm(seconds, phase)
         try:
             while data:
-                self._wait(watcher)
+                hub.wait(watcher)
                 try:
                     sent = self._send(data)
                 except BlockingIOError:
