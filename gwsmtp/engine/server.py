@@ -284,7 +284,7 @@ class _Gateway:
         self._server = server
         self._has_greeted = False
         self.stream: MessageStream[FromGateway] = MessageStream(
-            sock, engine_side(max_body), self._on_message, self._on_closed
+            sock, engine_side(max_body), self._on_message, self._on_closed, takes_descriptors=True
         )
         self._timer = get_hub().loop.timer(_HELLO_S)
         self._timer.start(self.stream.close, "no hello in time")

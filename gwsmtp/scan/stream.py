@@ -2,8 +2,8 @@
 
 A MessageStream owns a connected socket (unix or TCP). Reading happens in a callback of the event
 loop: no greenlet reads, none is made for a message. What is sent within one turn of the loop goes
-out in one system call. Descriptors come and go on unix sockets only; received ones wait, in their
-order, until ``take_descriptor`` claims them, and are closed with the stream.
+out in one system call. Descriptors come and go on unix sockets only; where they are taken, received
+ones wait, in their order, until ``take_descriptor`` claims them, and are closed with the stream.
 
 Contract: used from one thread, the hub's. No method blocks. ``on_message`` and ``on_closed`` are
 called from the hub or, for a ``close`` of ours, from its caller; they must not block, may send,
@@ -59,6 +59,7 @@ class MessageStream(Generic[Message]):
         "_portion",
         "_reader",
         "_sock",
+        "_takes_descriptors",
         "_view",
         "_writer",
         "_writer_active",
@@ -76,10 +77,14 @@ class MessageStream(Generic[Message]):
         on_message: Callable[[Message], None],
         on_closed: Callable[[str], None],
         max_backlog: int = 16 * 1024 * 1024,
+        *,
+        takes_descriptors: bool = False,
     ) -> None:
         sock.setblocking(False)
         self._sock = sock
         self.is_unix = sock.family == socket.AF_UNIX
+        # Without room for them the kernel closes descriptors that come.
+        self._takes_descriptors = takes_descriptors and self.is_unix
         self._decoder = decoder
         self._on_message = on_message
         self._on_closed = on_closed
@@ -170,7 +175,7 @@ class MessageStream(Generic[Message]):
 
     def _receive(self) -> None:
         try:
-            if self.is_unix:
+            if self._takes_descriptors:
                 size, ancillary, flags, _ = self._sock.recvmsg_into(
                     [self._portion], _ANCILLARY, socket.MSG_CMSG_CLOEXEC
                 )

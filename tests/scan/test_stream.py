@@ -21,7 +21,12 @@ class End:
         self.messages: list[FromGateway] = []
         self.closed: list[str] = []
         self.stream: MessageStream[FromGateway] = MessageStream(
-            sock, engine_side(1000), self.take, self.closed.append, max_backlog
+            sock,
+            engine_side(1000),
+            self.take,
+            self.closed.append,
+            max_backlog,
+            takes_descriptors=True,
         )
 
     def take(self, message: FromGateway) -> None:
