@@ -45,10 +45,11 @@ def note_try(words: memoryview, place: int, now_ms: int) -> None:
     began: int = words[place + Client.TRIES_MS]
     lasts = SHED_MS if tries >= MOST_TRIES else TRIES_MS
     if began < words[place + Client.STRIKE_MS] or not 0 <= now_ms - began < lasts:
-        tries = 0  # a new minute, or a new ban
+        tries = words[place + Client.TRIES] = 0  # a new minute, or a new ban
         words[place + Client.TRIES_MS] = now_ms
     words[place + Client.TRIES] = tries + 1
-    if tries + 1 == MOST_TRIES and words[place + Client.STRIKES] >= LEAST_STRIKES:
+    # Also later: who had counted the tenth may have died before it said so.
+    if tries + 1 >= MOST_TRIES and words[place + Client.STRIKES] >= LEAST_STRIKES:
         words[_CALLS] += 1
 
 

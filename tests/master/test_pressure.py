@@ -9,7 +9,7 @@ import pytest
 
 from gwsmtp.limits import layout
 from gwsmtp.limits.arena import Table
-from gwsmtp.limits.layout import CONTROL, Client, Control
+from gwsmtp.limits.layout import CLIENT_TAGS, CONTROL, Client, Control
 from gwsmtp.limits.pressure import Cause, PressureView, read_pressure
 from gwsmtp.limits.slots import Gauge, Role, SlotState, SlotWriter, claim_slot
 from gwsmtp.master.pressure import PressureWatch
@@ -138,9 +138,12 @@ def test_a_spool_that_cannot_be_seen_is_said_once(
 def test_passes_are_counted_every_ten_seconds(house: House) -> None:
     words = house.table.words
     for row in range(7):
+        words[CLIENT_TAGS + row * 9000] = 1 + row
         words[layout.client_row(row * 9000) + Client.PASS_UNTIL] = START + 15_000
+    words[layout.client_row(4) + Client.PASS_UNTIL] = START + 15_000  # of one put out of his row
     house.look()
     assert words[CONTROL + Control.PASSES] == 7
+    words[CLIENT_TAGS + 5] = 9
     words[layout.client_row(5) + Client.PASS_UNTIL] = START + 15_000
     house.look(8_000)
     assert words[CONTROL + Control.PASSES] == 7
