@@ -68,6 +68,13 @@ class Gauge(IntEnum):
     LOOP_LAG_US = 9
     DELAYED = 10  # sessions whose replies wait as the client misbehaved
     SCAN_WAIT = 11  # thousandths of the deadline, of the scan that runs longest but one
+    QUEUE_ITEMS = 12  # of a queue: items that wait for a delivery, or are being delivered
+    SPOOL_FREE = 13  # of a queue: octets the spool's file system had at SPOOL_LOOKED_MS
+    SPOOL_LOOKED_MS = 14  # CLOCK_BOOTTIME; 0: it has not answered yet
+
+
+UNKNOWN_ROOM = (1 << 63) - 1
+"""As SPOOL_FREE: the file system was asked and refused to say."""
 
 
 class Total(IntEnum):
