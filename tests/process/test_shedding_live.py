@@ -1,6 +1,7 @@
 """Kernel shedding on a running gateway: no answer for those who go on, nothing for all others."""
 
 import ctypes
+import json
 import os
 import signal
 import socket
@@ -125,16 +126,24 @@ def test_who_goes_on_gets_no_answer_and_others_notice_nothing(
         insist(gateway, BANNED)
         assert shed(gateway) == 1
         gateway.wait_for_log("event=kernel_shedding clients=1")
+        shown = json.loads(gwsmtp(gateway, "top", "--json"))
+        assert shown["clients"]["shed"] == 1
+        assert [queue["state"] for queue in shown["queues"]] == ["ready"]
         assert early.command("NOOP").code == 250
         assert is_clean_served(gateway)
         assert not answers(gateway.address, BANNED)
 
 
+def gwsmtp(gateway: Gateway, *arguments: str) -> str:
+    """What the command prints."""
+    code = "from gwsmtp.cli.main import main; main()"
+    command = [*python(code), *arguments, "-c", str(gateway.config_path)]
+    return subprocess.run(command, check=True, timeout=30, capture_output=True, text=True).stdout
+
+
 def unban(gateway: Gateway, ip: str, address: str) -> None:
     """By the command; answers come within a second."""
-    code = "from gwsmtp.cli.main import main; main()"
-    command = [*python(code), "table", "unban", ip, "-c", str(gateway.config_path)]
-    subprocess.run(command, check=True, timeout=30, capture_output=True)
+    gwsmtp(gateway, "table", "unban", ip)
     began = time.monotonic()
     wait_for(lambda: answers(address, ip), "an answer after the unban", 5)
     assert time.monotonic() - began <= 1.0
