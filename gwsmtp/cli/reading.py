@@ -18,6 +18,7 @@ from gwsmtp.limits.clients import ClientView, count_clients, worst_clients
 from gwsmtp.limits.layout import CONTROL, Control
 from gwsmtp.limits.policy import Policy
 from gwsmtp.limits.shadow import forced_limits
+from gwsmtp.limits.shedding import count_shed
 from gwsmtp.limits.slots import (
     Gauge,
     Role,
@@ -52,6 +53,7 @@ class Reading:
     known: int
     evicted: int
     overflow: int
+    shed: int
     totals: dict[Total, int]
     decisions: dict[Reason, int]
     worst: list[ClientView]
@@ -72,6 +74,7 @@ def read(table: Table, policy: Policy, now_ms: int, most: int) -> Reading:
         known=count_clients(table),
         evicted=words[CONTROL + Control.CLIENTS_EVICTED],
         overflow=words[CONTROL + Control.CLIENTS_OVERFLOW],
+        shed=count_shed(table),
         totals=sum_totals(table),
         decisions=sum_decisions(table),
         worst=worst_clients(table, policy, now_ms, most),
@@ -104,12 +107,22 @@ def frame(
             "since_s": wall.ago(after.pressure_since_ms) if after.pressure_since_ms else None,
         },
         "shadow": list(after.forced),
-        "clients": {"known": after.known, "evicted": after.evicted, "overflow": after.overflow},
+        "clients": {
+            "known": after.known,
+            "evicted": after.evicted,
+            "overflow": after.overflow,
+            "shed": after.shed,
+        },
         "worst": [client_as_dict(view, wall) for view in after.worst],
         "workers": [
             _process(view, wall) | {"sessions": view.gauges[Gauge.SESSIONS]}
             for view in after.slots
             if view.role is Role.WORKER
+        ],
+        "queues": [
+            _process(view, wall) | {"items": view.gauges[Gauge.QUEUE_ITEMS]}
+            for view in after.slots
+            if view.role is Role.QUEUE
         ],
         "engines": [
             _process(view, wall)

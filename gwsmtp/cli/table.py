@@ -28,6 +28,7 @@ from gwsmtp.limits.clients import ClientView, count_clients, forgive, read_clien
 from gwsmtp.limits.identity import identify
 from gwsmtp.limits.policy import Limit
 from gwsmtp.limits.shadow import force_shadow, forced_limits
+from gwsmtp.limits.shedding import count_shed
 
 _LONGEST_TTL_S = 366 * 86400
 _COMMON = (
@@ -66,12 +67,13 @@ def top_command(config_path: Path, number: int, as_json: bool) -> None:
     config, wall = load_config(config_path), WallTime(SystemClock())
     with opened(config) as table:
         clients = worst_clients(table, make_policy(config), wall.now_ms, number)
-        count = count_clients(table)
+        count, shed = count_clients(table), count_shed(table)
     if as_json:
         rows = [client_as_dict(view, wall) for view in clients]
-        click.echo(json.dumps({"known": count, "clients": rows}))
+        click.echo(json.dumps({"known": count, "shed": shed, "clients": rows}))
         return
-    click.echo(f"{count} clients are known, {len(clients)} shown")
+    by_kernel = f", {shed} shed by the kernel" if shed else ""
+    click.echo(f"{count} clients are known, {len(clients)} shown{by_kernel}")
     for line in worst_lines(clients, wall):
         click.echo(line)
 

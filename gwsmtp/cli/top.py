@@ -47,7 +47,7 @@ NextFrame = Callable[[], dict[str, Any]]
     help="Time between two readings, which rates are made from.",
 )
 def command(config_path: Path, once: bool, as_json: bool, interval: float) -> int:
-    """Watch sessions, rates, pressure, the worst clients, workers and engines; Ctrl-C ends it.
+    """Watch sessions, rates, pressure, the worst clients and all processes; Ctrl-C ends it.
 
     Sessions and their octets are counted when a session ends, decisions when they are made, those
     that refuse nobody (mode shadow) included. Works also when no gateway runs any more.
@@ -160,6 +160,8 @@ def _listeners(shown: dict[str, Any]) -> Text:
         line.append(f" for {span(pressure['since_s'])}")
     known = shown["clients"]
     line.append(f"; clients known: {known['known']}")
+    if known["shed"]:
+        line.append(f", {known['shed']} shed by the kernel", style="red")
     if known["overflow"]:
         line.append(f", {known['overflow']} without a row", style="yellow")
     if shown["shadow"]:
@@ -180,8 +182,10 @@ def _rates(rates: dict[str, Any]) -> list[RenderableType]:
 
 
 def _processes(shown: dict[str, Any]) -> RenderableType:
-    grid = _grid("process", "pid", "gen", "state", "heartbeat", "sessions", "requests", "failed")
-    for kind in ("workers", "engines"):
+    grid = _grid(
+        "process", "pid", "gen", "state", "heartbeat", "sessions", "items", "requests", "failed"
+    )
+    for kind in ("workers", "queues", "engines"):
         for one in shown[kind]:
             rate = one.get("requests_per_s")
             grid.add_row(
@@ -191,6 +195,7 @@ def _processes(shown: dict[str, Any]) -> RenderableType:
                 one["state"],
                 f"{one['heartbeat_s']:.1f} s",
                 str(one.get("sessions", "")),
+                str(one.get("items", "")),
                 f"{one['requests']} ({rate or 0:g}/s)" if "requests" in one else "",
                 str(one.get("failed", "")),
                 style="red" if one["state"] == "dead" else "",

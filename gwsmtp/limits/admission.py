@@ -24,6 +24,7 @@ from gwsmtp.limits.dictionary import accept
 from gwsmtp.limits.guards import decayed, threshold
 from gwsmtp.limits.identity import Identity
 from gwsmtp.limits.layout import (
+    CLIENT_WORDS,
     CONTROL,
     LEDGER_SIZE,
     LISTENER_COUNT,
@@ -41,6 +42,7 @@ from gwsmtp.limits.pressure import SEVERE, TENSE, TENSE_SHARE, read_level
 from gwsmtp.limits.rangelock import RangeLock
 from gwsmtp.limits.shadow import effective
 from gwsmtp.limits.shedding import note_try
+from gwsmtp.limits.undo import done, keep
 
 SSL: Final = 1
 PASS_MS: Final = 30 * 86_400_000
@@ -356,12 +358,13 @@ class Admission:
     def _settle(self, entrance: Entrance, now_ms: int) -> None:
         """What a session leaves with its client: accepted recipients, and a step to a pass."""
         words, place = self._words, client_row(entrance.row)
+        keep(words, place, CLIENT_WORDS)
         accept(words, place, entrance.accepted, self._policy.window_ms, now_ms)
-        if not entrance.was_clean:
-            return
-        words[place + Client.CLEAN_SESSIONS] += 1
-        if words[place + Client.CLEAN_SESSIONS] >= _CLEAN_FOR_PASS:
-            words[place + Client.PASS_UNTIL] = now_ms + PASS_MS
+        if entrance.was_clean:
+            words[place + Client.CLEAN_SESSIONS] += 1
+            if words[place + Client.CLEAN_SESSIONS] >= _CLEAN_FOR_PASS:
+                words[place + Client.PASS_UNTIL] = now_ms + PASS_MS
+        done(words)
 
 
 def _lower(words: memoryview, place: int) -> None:

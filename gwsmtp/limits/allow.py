@@ -23,6 +23,7 @@ from gwsmtp.limits.layout import (
     Allow,
     Control,
 )
+from gwsmtp.limits.undo import done, keep
 
 _CHANGES: Final = CONTROL + Control.ALLOW_CHANGES
 _KIND_SHIFT: Final = 8
@@ -103,20 +104,24 @@ def allow(table: Table, pattern: AddressPattern, until_ms: int, now_ms: int) -> 
     place = place if place >= 0 else spare
     if place < 0:
         raise TableError(f"the allow list is full: {ALLOW_COUNT} networks")
+    keep(words, place, ALLOW_WORDS)
     words[place + Allow.UNTIL_MS] = 0
     words[place + Allow.KIND] = pattern.version << _KIND_SHIFT | pattern.prefix
     words[place + Allow.HIGH] = pattern.network >> _WORD_BITS
     words[place + Allow.LOW] = pattern.network & _WORD_MASK
     words[place + Allow.UNTIL_MS] = until_ms
     words[_CHANGES] += 1
+    done(words)
 
 
 def disallow(table: Table, pattern: AddressPattern, now_ms: int) -> bool:
     """Takes ``pattern`` off the list; whether it was on it and had not ended. Wants the lock."""
     for place, entry in _entries(table.words):
         if entry.pattern == pattern:
+            keep(table.words, place, ALLOW_WORDS)
             table.words[place + Allow.UNTIL_MS] = 0
             table.words[_CHANGES] += 1
+            done(table.words)
             return entry.until_ms > now_ms
     return False
 

@@ -46,14 +46,12 @@ class Table:
     description that is this process's own, for locks. Ends with ``close``.
     """
 
-    __slots__ = ("_map", "fd", "is_new", "is_readonly", "path", "set_aside", "words")
+    __slots__ = ("_map", "fd", "is_readonly", "path", "set_aside", "words")
 
     def __init__(self, path: Path, fd: int, *, readonly: bool) -> None:
         self.path = path
         self.fd = fd
         self.is_readonly = readonly
-        self.is_new = False
-        """Whether ``create_table`` has just made it: there is nothing in it yet."""
         self.set_aside = ""
         """Why ``create_table`` did not trust what it found; empty where there was nothing to say.
         The caller logs it."""
@@ -86,6 +84,16 @@ class Table:
         """Keys the table's hashes anew; only while nobody has a row in it."""
         self.words[CONTROL + Control.HASH_KEY_LOW] = int.from_bytes(secret[:WORD], "little")
         self.words[CONTROL + Control.HASH_KEY_HIGH] = int.from_bytes(secret[WORD:], "little")
+
+    @property
+    def is_seeded(self) -> bool:
+        """Whether what an earlier table knew has been put in: a master may have died before."""
+        flag: int = self.words[CONTROL + Control.IS_SEEDED]
+        return flag != 0
+
+    def set_seeded(self) -> None:
+        """Nothing of an earlier table is to be put in any more."""
+        self.words[CONTROL + Control.IS_SEEDED] = 1
 
     def lead(self, leader: ProcessId, generation: int) -> None:
         """Names the leader and its generation; the leader alone calls it."""
@@ -125,7 +133,6 @@ def create_table(
         with _file_errors(path, f"cannot be created with {FILE_SIZE} octets"):
             _make(path, now_ms=now_ms, gid=gid, boot_id=boot_id, secret=secret)
         table = open_table(path, boot_id=boot_id)
-        table.is_new = True
     table.set_aside = set_aside
     return table
 

@@ -15,10 +15,11 @@ from gwsmtp.base.decision import Reason
 from gwsmtp.limits import layout
 from gwsmtp.limits.arena import Table
 from gwsmtp.limits.guards import FREE, Charge
-from gwsmtp.limits.layout import AUTH_USER_COUNT, Client
+from gwsmtp.limits.layout import AUTH_USER_COUNT, CLIENT_WORDS, Client
 from gwsmtp.limits.policy import Mode, Policy
 from gwsmtp.limits.rangelock import RangeLock
 from gwsmtp.limits.rate import Rate
+from gwsmtp.limits.undo import done, keep
 
 WINDOW_S: Final = 600
 # A user's word: 24 bits of the fingerprint, 40 of the stamp in units of 10 ms.
@@ -66,6 +67,7 @@ class AuthGuard:
             return
         words, place, now_us = self._words, layout.client_row(row), now_ms * 1000
         with self._lock:
+            keep(words, place, CLIENT_WORDS)
             after = self._client.next_stamp(words[place + Client.TAT_AUTH], now_us)
             if after >= 0:
                 words[place + Client.TAT_AUTH] = after
@@ -79,6 +81,7 @@ class AuthGuard:
                 name = user & _NAME_MASK
                 # Rounded up: rounding down would forgive a little with each failure.
                 words[way] = name << _STAMP_BITS | -(-after // _UNIT_US) & _STAMP_MASK
+            done(words)
 
     def _way(self, place: int, user: int) -> int:
         """The word of a user name in the row at ``place``, -1 where it has none."""

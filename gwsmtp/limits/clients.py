@@ -23,6 +23,7 @@ from gwsmtp.limits.layout import (
 from gwsmtp.limits.peaks import Peak, unpack_peaks
 from gwsmtp.limits.peers import Peers
 from gwsmtp.limits.policy import WIDER, Limit, Policy, RatePolicy
+from gwsmtp.limits.undo import done, keep
 
 _FORGIVEN: Final = (
     Client.PENALTY_UNTIL,
@@ -143,8 +144,10 @@ def forgive(table: Table, identity: Identity) -> bool:
     if row < 0:
         return False
     place = layout.client_row(row)
+    keep(table.words, place, CLIENT_WORDS)
     for word in _FORGIVEN:
         table.words[place + word] = 0
+    done(table.words)
     return True
 
 

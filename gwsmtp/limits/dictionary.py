@@ -16,9 +16,10 @@ from typing import Final
 
 from gwsmtp.limits import layout
 from gwsmtp.limits.arena import Table
-from gwsmtp.limits.layout import BAD_COUNT, Client
+from gwsmtp.limits.layout import BAD_COUNT, CLIENT_WORDS, Client
 from gwsmtp.limits.policy import Policy
 from gwsmtp.limits.rangelock import RangeLock
+from gwsmtp.limits.undo import done, keep
 
 _MINUTE_MS: Final = 60_000
 _HALF: Final = 32
@@ -79,9 +80,11 @@ class Dictionary:
             # The first way stays taken as long as any is: its word alone says "none".
             words[first + stale[0]] = entry
             return True
-        self._note_beyond(place, fingerprint, now_ms)
         oldest = min(range(BAD_COUNT), key=lambda way: known[way] & _LOW)
+        keep(words, place, CLIENT_WORDS)
+        self._note_beyond(place, fingerprint, now_ms)
         words[first + oldest] = entry
+        done(words)
         return True
 
     def _note_beyond(self, place: int, fingerprint: int, now_ms: int) -> None:
@@ -126,7 +129,7 @@ def accepted_in(words: memoryview, place: int, window_ms: int, now_ms: int) -> i
 
 
 def accept(words: memoryview, place: int, count: int, window_ms: int, now_ms: int) -> None:
-    """Adds accepted recipients. Wants the lock."""
+    """Adds accepted recipients. Wants the lock, and its caller keeps the row (``undo``)."""
     age_ms = now_ms - words[place + Client.ACCEPTED_MS]
     if not 0 <= age_ms < window_ms:
         is_next = window_ms <= age_ms < 2 * window_ms

@@ -16,12 +16,13 @@ from typing import Final
 from gwsmtp.base.decision import Reason
 from gwsmtp.limits import layout
 from gwsmtp.limits.arena import Table
-from gwsmtp.limits.layout import Client
+from gwsmtp.limits.layout import CLIENT_WORDS, Client
 from gwsmtp.limits.peaks import Peak, exceeds_peak, note_peak
 from gwsmtp.limits.policy import WIDER, Limit, Mode, Offence, Policy, RatePolicy
 from gwsmtp.limits.rangelock import RangeLock
 from gwsmtp.limits.rate import Rate
 from gwsmtp.limits.shadow import effective
+from gwsmtp.limits.undo import done, keep
 
 CAP: Final = 19_000
 """Verdicts alone, and what a client with a pass does, never raise a score above this."""
@@ -87,8 +88,12 @@ class Guard:
         points = self.policy.points[offence] * 1000
         if row < 0 or not points:
             return self.score(row, now_ms)
+        place = layout.client_row(row)
         with self._lock:
-            return self._raise(layout.client_row(row), points, offence, now_ms)
+            keep(self._words, place, CLIENT_WORDS)
+            score = self._raise(place, points, offence, now_ms)
+            done(self._words)
+            return score
 
     def pardon(self, row: int, now_ms: int) -> int:
         """A clean message was accepted; returns the score after it."""
@@ -100,7 +105,9 @@ class Guard:
         with self._lock:
             score = decayed(self._words, place, self.policy, now_ms)
             score = max(score - self.policy.clean_message * 1000, 0)
+            keep(self._words, place, CLIENT_WORDS)
             self._store(place, score, now_ms)
+            done(self._words)
             return score
 
     def charge(self, row: int, reason: Reason, times: int, now_ms: int) -> Charge:
@@ -179,6 +186,7 @@ class Guard:
     def _note_hit(self, place: int, now_ms: int) -> None:
         """Volume alone is no offence, but to go on for long after having been told is."""
         words = self._words
+        keep(words, place, CLIENT_WORDS)
         began: int = words[place + Client.OVER_LIMIT_MS]
         if not 0 <= now_ms - began < _HITS_WINDOW_MS:
             words[place + Client.OVER_LIMIT_MS] = now_ms
@@ -186,6 +194,7 @@ class Guard:
         words[place + Client.OVER_LIMIT] += 1
         if words[place + Client.OVER_LIMIT] > _FREE_HITS:
             self._raise(place, _HIT_POINTS, Offence.LIMIT_HIT, now_ms)
+        done(words)
 
     def _rate(self, reason: Reason) -> tuple[Limit, RatePolicy]:
         if reason is Reason.MESSAGE_RATE:

@@ -4,7 +4,8 @@ The file is an array of 64-bit words in the machine's own byte order (it never l
 
     page 0         header: identity, leader, generation
     pages 1 … 64   one page for each slot: head, gauges, totals
-    page 65        control: lock holder, hash key, listeners' live counts, pressure, counters
+    page 65        control: lock holder, hash key, listeners' live counts, pressure, counters, the
+                   words that a change under way would leave half made
     allow list     256 networks with their ends
     ledgers        one for each slot: 4,096 open connections, a word each
     rings          one for each slot: the last 1,024 decisions
@@ -36,7 +37,7 @@ WORD = 8
 PAGE = 4096
 PAGE_WORDS = PAGE // WORD
 
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 MAGIC = int.from_bytes(b"GWSMTPtb", "little")
 
 SLOT_COUNT = 64
@@ -110,6 +111,10 @@ class Control:
     SHED_CALLS = 18  # raised when a client has come so often while banned that it may be shed
     FILTERED = 19  # 1 once a listener has had a filter: what it accepted may have inherited it
     SHED = 20  # clients that are shed now
+    IS_SEEDED = 21  # 1 once what a snapshot remembers has been put in, or there was none
+    KEPT_COUNT = 64  # words of a change that is being made, see limits.undo; 0: none
+    KEPT_PLACE = 65  # where they stand
+    KEPT = 66  # what stood there, at most a client's row
 
 
 class Client:
@@ -194,6 +199,7 @@ class Allow:
 ALLOW_WORDS = 4
 
 BLANK_CLIENT = memoryview(bytes(CLIENT_WORDS * WORD)).cast("Q")
+BLANK_TAGS = memoryview(bytes(CLIENT_COUNT * WORD)).cast("Q")
 BLANK_ROLLUP = memoryview(bytes(ROLLUP_WORDS * WORD)).cast("Q")
 BLANK_LEDGER = memoryview(bytes(LEDGER_SIZE * WORD)).cast("Q")
 

@@ -14,6 +14,7 @@ from gwsmtp.limits import layout
 from gwsmtp.limits.arena import Table
 from gwsmtp.limits.identity import Placement
 from gwsmtp.limits.layout import (
+    CLIENT_COUNT,
     CLIENT_TAGS,
     CLIENT_WORDS,
     CONTROL,
@@ -138,7 +139,9 @@ class Peers:
 def count_passes(words: memoryview, now_ms: int) -> int:
     """Clients with a pass. Takes no lock, and some ms, as it goes through all rows."""
     until: list[int] = words[layout.client_column(Client.PASS_UNTIL)].tolist()
-    return sum(stamp > now_ms for stamp in until)
+    tags = words[CLIENT_TAGS : CLIENT_TAGS + CLIENT_COUNT].tolist()
+    # A row without a tag may still have what was somebody's until he was put out of it.
+    return sum(stamp > now_ms and tags[row] != 0 for row, stamp in enumerate(until) if stamp)
 
 
 def is_remembered(client: list[int], now_ms: int) -> bool:

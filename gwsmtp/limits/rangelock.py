@@ -22,6 +22,7 @@ from typing import Final
 from gwsmtp.base.errors import TableError
 from gwsmtp.limits.arena import Table
 from gwsmtp.limits.layout import CONTROL, SLOT_COUNT, Control
+from gwsmtp.limits.undo import is_half_made, undo
 
 Sleep = Callable[[float], object]
 """Waits that many seconds and lets others run."""
@@ -62,6 +63,8 @@ class RangeLock:
                     raise TableError(reason) from error
             else:
                 self._words[_HOLDER] = self._name
+                if is_half_made(self._words):
+                    undo(self._words)
                 return True
             tries -= 1
             if not tries:

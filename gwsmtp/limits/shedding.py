@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from gwsmtp.base.netmatch import AddressPattern
+from gwsmtp.base.procid import is_alive
 from gwsmtp.limits.arena import Table
 from gwsmtp.limits.guards import standing_strikes
 from gwsmtp.limits.identity import address_of
@@ -34,6 +35,7 @@ SHED_MS: Final = 600_000
 LEAST_STRIKES: Final = 2
 
 _CALLS: Final = CONTROL + Control.SHED_CALLS
+_SHED: Final = CONTROL + Control.SHED
 _FILTERED: Final = CONTROL + Control.FILTERED
 _BITS: Final = {4: 32, 6: 64}
 _HOST_BITS: Final = {4: 0, 6: 64}
@@ -45,10 +47,11 @@ def note_try(words: memoryview, place: int, now_ms: int) -> None:
     began: int = words[place + Client.TRIES_MS]
     lasts = SHED_MS if tries >= MOST_TRIES else TRIES_MS
     if began < words[place + Client.STRIKE_MS] or not 0 <= now_ms - began < lasts:
-        tries = 0  # a new minute, or a new ban
+        tries = words[place + Client.TRIES] = 0  # a new minute, or a new ban
         words[place + Client.TRIES_MS] = now_ms
     words[place + Client.TRIES] = tries + 1
-    if tries + 1 == MOST_TRIES and words[place + Client.STRIKES] >= LEAST_STRIKES:
+    # Also later: who had counted the tenth may have died before it said so.
+    if tries + 1 >= MOST_TRIES and words[place + Client.STRIKES] >= LEAST_STRIKES:
         words[_CALLS] += 1
 
 
@@ -64,6 +67,14 @@ def calls(table: Table) -> int:
     """Moves whenever another client may have become due."""
     count: int = table.words[_CALLS]
     return count
+
+
+def count_shed(table: Table) -> int:
+    """Clients that the kernel sheds now, as the leader has said; nobody without a leader that
+    lives: a filter goes with the listeners it is on.
+    """
+    count: int = table.words[_SHED]
+    return count if count and is_alive(*table.leader) else 0
 
 
 def find_due(table: Table, policy: Policy, now_ms: int) -> dict[int, int]:

@@ -68,6 +68,13 @@ class Gauge(IntEnum):
     LOOP_LAG_US = 9
     DELAYED = 10  # sessions whose replies wait as the client misbehaved
     SCAN_WAIT = 11  # thousandths of the deadline, of the scan that runs longest but one
+    QUEUE_ITEMS = 12  # of a queue: items that wait for a delivery, or are being delivered
+    SPOOL_FREE = 13  # of a queue: octets the spool's file system had at SPOOL_LOOKED_MS
+    SPOOL_LOOKED_MS = 14  # CLOCK_BOOTTIME; 0: it has not answered yet
+
+
+UNKNOWN_ROOM = (1 << 63) - 1
+"""As SPOOL_FREE: the file system was asked and refused to say."""
 
 
 class Total(IntEnum):
@@ -132,8 +139,12 @@ def claim_slot(
 
 
 def free_slot(table: Table, index: int) -> None:
-    """Gives a slot back after its child was reaped and its ledger recovered; its totals stay."""
-    _clear(table, index)
+    """Gives a slot back after its child was reaped and its ledger recovered; its totals stay.
+
+    The head stays as well until the slot is claimed: a master that dies in here leaves a slot that
+    is free, or one that still says whose it was, so that the next master gives it back.
+    """
+    _clear_gauges(table, index)
     table.words[slot_head(index) + Head.STATE] = SlotState.FREE
 
 
@@ -169,7 +180,11 @@ def _clear(table: Table, index: int) -> None:
     head = slot_head(index)
     for word in range(head + Head.STATE + 1, head + HEAD_WORDS):
         words[word] = 0
-    gauges = slot_gauges(index)
+    _clear_gauges(table, index)
+
+
+def _clear_gauges(table: Table, index: int) -> None:
+    words, gauges = table.words, slot_gauges(index)
     for word in range(gauges, gauges + GAUGE_COUNT):
         words[word] = 0
 

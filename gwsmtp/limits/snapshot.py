@@ -89,10 +89,12 @@ def pack(table: Table, now_ms: int, wall_ms: int) -> bytes:
 
 
 def load(table: Table, data: bytes, now_ms: int, wall_ms: int) -> int:
-    """Puts a snapshot into ``table``, which is empty and nobody else's yet; returns the number of
-    clients. Raises TableError, and changes nothing, where ``data`` is none.
+    """Puts a snapshot into ``table``, which is nobody else's yet, and empty but for what an earlier
+    call left that did not come to its end; returns the number of clients. Raises TableError, and
+    changes nothing, where ``data`` is none.
     """
     content = _checked(data)
+    table.words[CLIENT_TAGS : CLIENT_TAGS + CLIENT_COUNT] = layout.BLANK_TAGS
     _, _, length, count, low, high, saved_ms, _ = content[:_HEAD_WORDS]
     table.set_secret(low.to_bytes(WORD, "little") + high.to_bytes(WORD, "little"))
     # Where the wall clock was set back, no time has passed.

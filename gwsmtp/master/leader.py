@@ -51,8 +51,7 @@ class Leader:
             log.warning("event=table_set_aside reason=%s", quoted(self.table.set_aside))
         spool = config.paths.spool
         self._snapshots = Snapshots(self.table, spool / f"{self._name}.table-snapshot", clock)
-        if self.table.is_new:
-            self._snapshots.load()
+        self._snapshots.load()
         self.generation = self.table.generation + 1
         self.table.lead(own, self.generation)
         self._pressure = PressureWatch(self.table, spool, now_ms)

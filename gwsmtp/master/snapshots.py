@@ -47,7 +47,14 @@ class Snapshots:
         self._saved_ms = clock.boot_ms()
 
     def load(self) -> None:
-        """Puts what there is into a table made anew. Never raises for the file's sake."""
+        """Puts what there is into a table that nobody has done so with: one made anew, or one whose
+        master died before it had. Never raises for the file's sake.
+        """
+        if not self._table.is_seeded:
+            self._load()
+            self._table.set_seeded()
+
+    def _load(self) -> None:
         path = self._path
         try:
             data = _read(path)

@@ -28,7 +28,7 @@ from gwsmtp.delivery.queue import DeliveryQueue
 from gwsmtp.delivery.route import Route, Router
 from gwsmtp.delivery.spooled import SpooledDelivery
 from gwsmtp.directory.domains import Directory
-from gwsmtp.limits.slots import SlotWriter, Total
+from gwsmtp.limits.slots import Gauge, SlotWriter, Total
 from gwsmtp.net.offload import Offload, OffloadBusy
 from gwsmtp.process.bell import heard
 from gwsmtp.process.child import Child
@@ -41,6 +41,7 @@ from gwsmtp.process.outbound import (
     outbound_timeouts,
     queue_share,
 )
+from gwsmtp.process.spoolroom import watch_room
 from gwsmtp.protocol.abnf import parse_forward_path
 from gwsmtp.session.trace import domain_or_literal
 from gwsmtp.spool.files import Spool
@@ -61,6 +62,8 @@ def main(context: ChildContext, child: Child) -> None:
     disk = Offload("disk", 20, 2000)
     queue, hops = _build(config, child, spool, hold, disk)
     child.on_drain(queue.drain)
+    child.on_beat(lambda: child.slot.set_gauge(Gauge.QUEUE_ITEMS, len(queue)))
+    gevent.spawn(watch_room, config.paths.spool, child.slot, child.clock)
     child.ready()  # before it has the lock, which the one it replaces gives back only then
     if not _claim(child, spool, disk):
         return

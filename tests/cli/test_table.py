@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gwsmtp.base import procid
 from gwsmtp.base.exitcodes import ExitCode
 from gwsmtp.cli import opened
 from gwsmtp.limits.allow import AllowList
+from gwsmtp.limits.layout import CONTROL, Control
 from gwsmtp.limits.policy import Limit, Mode, Offence
 from gwsmtp.limits.shadow import effective
 from tests.support.tablehouse import TableHouse
@@ -42,6 +44,16 @@ def test_top_lists_the_worst_first(tables: TableHouse) -> None:
     assert [row["client"] for row in few["clients"]] == names[:2]
     assert few["clients"][0]["strikes"] == 1
     assert 590 < few["clients"][0]["penalty_s"] <= 600
+
+
+def test_top_says_how_many_the_kernel_sheds(tables: TableHouse) -> None:
+    ban(tables, "192.0.2.5")
+    assert tables.gwsmtp("table", "top", "--json").json["shed"] == 0
+    tables.table.lead(procid.own_id(), 1)
+    tables.table.words[CONTROL + Control.SHED] = 1
+    assert tables.gwsmtp("table", "top", "--json").json["shed"] == 1
+    first, *_ = tables.gwsmtp("table", "top").out.splitlines()
+    assert first == "1 clients are known, 1 shown, 1 shed by the kernel"
 
 
 def test_a_score_is_shown_as_it_has_decayed(tables: TableHouse) -> None:

@@ -51,7 +51,17 @@ def busy(tables: TableHouse) -> TableHouse:
     engine.set_state(SlotState.READY, tables.now_ms)
     engine.add_total(Total.REQUESTS, 12)
     engine.add_total(Total.REQUESTS_FAILED, 3)
+    queue = SlotWriter(tables.table, claim_slot(tables.table, Role.QUEUE, 0, 1, (1, 1), 1))
+    queue.sign_in(procid.own_id(), tables.now_ms)
+    queue.set_state(SlotState.READY, tables.now_ms)
+    queue.set_gauge(Gauge.QUEUE_ITEMS, 41)
     return tables
+
+
+def shed(tables: TableHouse, count: int) -> None:
+    """What a leader that lives has put in."""
+    tables.table.lead(procid.own_id(), 1)
+    tables.table.words[CONTROL + Control.SHED] = count
 
 
 def test_one_frame_as_text_without_escape_codes(busy: TableHouse) -> None:
@@ -63,6 +73,9 @@ def test_one_frame_as_text_without_escape_codes(busy: TableHouse) -> None:
     assert rows[1] == "sessions: plain 2/256; pressure 0; clients known: 2"
     assert any(row.startswith(f"worker-0 {os.getpid()} 1 ready") for row in rows)
     assert any(row.startswith(f"worker-1 {os.getpid()} 1 dead") for row in rows)
+    assert any(
+        row.startswith(f"queue-0 {os.getpid()} 1 ready") and row.endswith(" 41") for row in rows
+    )
     assert any(row.startswith("engine-0") and row.endswith("12 (0/s) 3") for row in rows)
     clients = [row.split()[0] for row in rows if row.startswith("192.0.2.")]
     assert clients == ["192.0.2.5", "192.0.2.1"]
@@ -87,9 +100,23 @@ def test_one_frame_as_json(busy: TableHouse) -> None:
     assert [worker["state"] for worker in shown["workers"]] == ["ready", "dead"]
     assert shown["workers"][0]["sessions"] == 2
     assert shown["workers"][0]["heartbeat_s"] == pytest.approx(1.5, abs=3)
+    assert [(queue["number"], queue["items"]) for queue in shown["queues"]] == [(0, 41)]
     assert (shown["engines"][0]["requests"], shown["engines"][0]["failed"]) == (12, 3)
     assert shown["worst"][0]["client"] == "192.0.2.5"
     assert shown["rates"]["over_s"] >= 0.1
+
+
+def test_how_many_clients_the_kernel_sheds(busy: TableHouse) -> None:
+    assert busy.gwsmtp(*ONCE, "--json").json["clients"]["shed"] == 0
+    shed(busy, 3)
+    assert busy.gwsmtp(*ONCE, "--json").json["clients"]["shed"] == 3
+    assert "clients known: 2, 3 shed by the kernel" in busy.gwsmtp(*ONCE).out
+
+
+def test_nobody_is_shed_for_a_master_that_is_gone(busy: TableHouse) -> None:
+    shed(busy, 3)
+    busy.table.lead((procid.own_id()[0], 1), 1)
+    assert "shed" not in busy.gwsmtp(*ONCE).out
 
 
 def test_rates_are_what_happened_between_two_readings(busy: TableHouse) -> None:

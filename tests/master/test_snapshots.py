@@ -12,7 +12,7 @@ import pytest
 from gwsmtp.limits import layout
 from gwsmtp.limits.arena import Table
 from gwsmtp.limits.identity import Placement, identify
-from gwsmtp.limits.layout import Client
+from gwsmtp.limits.layout import CONTROL, Client, Control
 from gwsmtp.limits.peers import Peers
 from gwsmtp.master.snapshots import EVERY_MS, Snapshots
 from tests.support.movedclock import MovedClock
@@ -80,6 +80,21 @@ def house(tmp_path: Path) -> Iterator[House]:
     house = House(tmp_path)
     yield house
     house.close()
+
+
+def test_a_table_is_given_it_once_but_once_whole(house: House) -> None:
+    """A master that died while it loaded leaves it to the next; after that the table is right."""
+    house.ban(60_000)
+    house.snapshots.save()
+    house.begin()
+    assert house.banned_ms == 60_000
+    house.ban(5_000)
+    house.snapshots.load()
+    assert house.banned_ms == 5_000
+    house.table.words[CONTROL + Control.IS_SEEDED] = 0
+    house.snapshots.load()
+    assert house.banned_ms == 60_000
+    assert house.table.is_seeded
 
 
 def test_the_stop_keeps_it_for_the_next_start(

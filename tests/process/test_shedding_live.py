@@ -1,6 +1,7 @@
 """Kernel shedding on a running gateway: no answer for those who go on, nothing for all others."""
 
 import ctypes
+import json
 import os
 import signal
 import socket
@@ -20,6 +21,7 @@ from gwsmtp.limits.rangelock import OUTSIDER, RangeLock
 from gwsmtp.limits.slots import Role
 from tests.process.conftest import StartGateway, StartNextHop
 from tests.support.gateway import Gateway
+from tests.support.netspace import NetSpace
 from tests.support.processes import children, generation, table_of, wait_for_generation
 from tests.support.rawclient import RawClient
 from tests.support.running import python
@@ -32,6 +34,8 @@ pytestmark = [
 
 ACTING = {"dos_protection": {"enabled": True}}
 BANNED, CLEAN = "127.0.0.2", "127.0.0.3"
+HERE = "2001:db8::25"
+SHED_V6, OTHER_V6 = ("2001:db8:1:1::1", "2001:db8:1:1:ffff::2"), "2001:db8:1:2::1"
 PIDFD_GETFD = 438
 SO_GET_FILTER = 26
 
@@ -75,8 +79,8 @@ def shed(gateway: Gateway) -> int:
         return int(table.words[CONTROL + Control.SHED])
 
 
-def is_clean_served(gateway: Gateway, address: str = "") -> bool:
-    with RawClient(address or gateway.address, CLEAN) as client:
+def is_clean_served(gateway: Gateway, address: str = "", ip: str = CLEAN) -> bool:
+    with RawClient(address or gateway.address, ip) as client:
         client.greet()
         reply = client.send_message("a@clean.example", ["user@example.test"], b"hello\r\n")
         client.quit()
@@ -122,9 +126,27 @@ def test_who_goes_on_gets_no_answer_and_others_notice_nothing(
         insist(gateway, BANNED)
         assert shed(gateway) == 1
         gateway.wait_for_log("event=kernel_shedding clients=1")
+        shown = json.loads(gwsmtp(gateway, "top", "--json"))
+        assert shown["clients"]["shed"] == 1
+        assert [queue["state"] for queue in shown["queues"]] == ["ready"]
         assert early.command("NOOP").code == 250
         assert is_clean_served(gateway)
         assert not answers(gateway.address, BANNED)
+
+
+def gwsmtp(gateway: Gateway, *arguments: str) -> str:
+    """What the command prints."""
+    code = "from gwsmtp.cli.main import main; main()"
+    command = [*python(code), *arguments, "-c", str(gateway.config_path)]
+    return subprocess.run(command, check=True, timeout=30, capture_output=True, text=True).stdout
+
+
+def unban(gateway: Gateway, ip: str, address: str) -> None:
+    """By the command; answers come within a second."""
+    gwsmtp(gateway, "table", "unban", ip)
+    began = time.monotonic()
+    wait_for(lambda: answers(address, ip), "an answer after the unban", 5)
+    assert time.monotonic() - began <= 1.0
 
 
 def test_an_unban_is_felt_within_a_second(
@@ -133,12 +155,7 @@ def test_an_unban_is_felt_within_a_second(
     gateway = start_gateway(start_next_hop().address, ACTING)
     ban(gateway, BANNED)
     insist(gateway, BANNED)
-    code = "from gwsmtp.cli.main import main; main()"
-    command = [*python(code), "table", "unban", BANNED, "-c", str(gateway.config_path)]
-    subprocess.run(command, check=True, timeout=30, capture_output=True)
-    began = time.monotonic()
-    wait_for(lambda: answers(gateway.address, BANNED), "an answer after the unban", 5)
-    assert time.monotonic() - began <= 1.0
+    unban(gateway, BANNED, gateway.address)
     with RawClient(gateway.address, BANNED) as client:
         client.greet()
     wait_for(lambda: shed(gateway) == 0, "nobody shed")
@@ -164,6 +181,40 @@ def test_over_ipv6_and_only_there(start_gateway: StartGateway) -> None:
     insist(gateway, "::1", over_v6)
     with RawClient(plain, CLEAN) as client:
         client.greet()
+
+
+@pytest.fixture
+def netspace() -> Iterator[NetSpace]:
+    """A network with IPv6 addresses that are no loopback's."""
+    with NetSpace(HERE, *SHED_V6, OTHER_V6) as space:
+        yield space
+
+
+def test_an_ipv6_client_is_its_64_and_nobody_else(
+    netspace: NetSpace, start_gateway: StartGateway, start_next_hop: StartNextHop
+) -> None:
+    """Over addresses as they come from outside: the one that is banned, its neighbour in the same
+    /64, somebody in the next /64 of the same /48, and IPv4.
+    """
+    gateway = start_gateway(
+        start_next_hop().address,
+        {**ACTING, "server": {"listen": ["127.0.0.1:0", f"[{HERE}]:0"]}},
+    )
+    plain, over_v6 = gateway.addresses
+    banned, neighbour = SHED_V6
+    with RawClient(over_v6, OTHER_V6) as early:
+        early.greet()
+        ban(gateway, banned)
+        insist(gateway, banned, over_v6)
+        assert shed(gateway) == 1
+        assert not answers(over_v6, neighbour)
+        assert early.command("NOOP").code == 250
+        assert is_clean_served(gateway, over_v6, OTHER_V6)
+        assert is_clean_served(gateway, plain)
+        assert not answers(over_v6, banned)
+    unban(gateway, banned, over_v6)
+    assert is_clean_served(gateway, over_v6, neighbour)
+    wait_for(lambda: shed(gateway) == 0, "nobody shed")
 
 
 def test_what_is_accepted_loses_the_filter_it_inherited(start_gateway: StartGateway) -> None:

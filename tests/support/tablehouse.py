@@ -70,7 +70,9 @@ class TableHouse:
         self.now_ms = SystemClock().boot_ms()
         self.policy = Policy()
         self.table = create_table(self.path, now_ms=self.now_ms - 5000, secret=bytes(range(16)))
-        self.slot = claim_slot(self.table, Role.WORKER, 0, 1, (1, 1), self.now_ms - 3_600_000)
+        self.slot = claim_slot(
+            self.table, Role.WORKER, 0, 1, (1, 1), max(self.now_ms - 3_600_000, 1)
+        )
         self.writer = SlotWriter(self.table, self.slot)
         self.writer.set_state(SlotState.READY, self.now_ms)
         lock = RangeLock(self.table, self.slot, _never)

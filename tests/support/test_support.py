@@ -16,6 +16,7 @@ from tests.support.corpus import (
     without_trace,
 )
 from tests.support.gateway import Gateway, merged, smallest_settings
+from tests.support.netspace import NetSpace
 from tests.support.nexthop import NextHop
 from tests.support.rawclient import RawClient
 from tests.support.rawsink import RawSink
@@ -241,3 +242,17 @@ class TestPrograms:
         assert "paths" not in over
         assert base["workers"]["count"] == 2
         assert base["organizations"][0]["domains"][0]["recipients"] == "callout"
+
+
+@pytest.mark.full
+@pytest.mark.skipif(os.geteuid() != 0, reason="a namespace wants root")
+def test_a_network_of_its_own_is_left_and_gone() -> None:
+    here = os.readlink("/proc/thread-self/ns/net")
+    with NetSpace("2001:db8::1"):
+        assert os.readlink("/proc/thread-self/ns/net") != here
+        assert [name for _, name in socket.if_nameindex() if name == "lo"] == ["lo"]
+        with socket.create_server(("2001:db8::1", 0), family=socket.AF_INET6) as listener:
+            socket.create_connection(listener.getsockname()[:2], 5).close()
+    assert os.readlink("/proc/thread-self/ns/net") == here
+    with socket.socket(socket.AF_INET6) as sock, pytest.raises(OSError):
+        sock.bind(("2001:db8::1", 0))
