@@ -29,8 +29,8 @@ MODULES = {
     "delivery": "attempt hop pool recipients route",
     "directory": "domains",
     "engine": "server",
-    "limits": "admission allow dictionary guards identity peaks peers rangelock rate ring shadow "
-    "undo",
+    "limits": "admission allow dictionary entrance guards identity peaks peers rangelock rate ring "
+    "shadow undo",
     "net": "cache deadline wire",
     "process": "acceptor counters decisionlog door worker",
     "protocol": "abnf client commands data events extensions hopcount params server state",

@@ -21,6 +21,7 @@ from gwsmtp.base.decision import Reason
 from gwsmtp.limits import layout
 from gwsmtp.limits.arena import Table
 from gwsmtp.limits.dictionary import accept
+from gwsmtp.limits.entrance import Entrance
 from gwsmtp.limits.guards import decayed, threshold
 from gwsmtp.limits.identity import Identity
 from gwsmtp.limits.layout import (
@@ -50,74 +51,7 @@ _CLEAN_FOR_PASS: Final = 3
 PASSES_FOR_RESERVE: Final = 100
 """With fewer clients that have a pass nothing is reserved: a new gateway knows nobody yet."""
 _LIVE: Final = CONTROL + Control.LISTENER_LIVE
-_NONE: Final = Reason.NONE  # naming a member costs 0.1 µs each time
 _NO_PLACE: Final = (Reason.LISTENER_FULL, Reason.RESERVED)
-
-
-class Entrance:
-    """What ``enter`` found, and the connection's place in the ledger when it was let in.
-
-    ``refused`` is why not, ``shadowed`` what would have refused it in mode ``enforce``; both NONE
-    where all is well. ``counter``, ``threshold`` and ``window_s`` explain whichever it is; for a
-    penalty the counter is its rest in seconds. ``row`` is the client's row or -1, ``score`` its
-    score on coming, in thousandths of a point. ``may_replace``: the only thing in the way is that
-    the places are taken, and the slowest session may have to go for this client. ``leave`` settles
-    what the session has noted here: ``accepted`` recipients, and whether it ``was_clean`` (a
-    message accepted, no offence).
-    """
-
-    __slots__ = (
-        "accepted",
-        "counter",
-        "entry",
-        "identity",
-        "is_exempt",
-        "listener",
-        "may_replace",
-        "network_row",
-        "network_stamp",
-        "refused",
-        "row",
-        "score",
-        "shadowed",
-        "stamp",
-        "threshold",
-        "was_clean",
-        "window_s",
-    )
-
-    def __init__(self, listener: int, identity: Identity, *, is_exempt: bool = False) -> None:
-        self.listener = listener
-        self.identity = identity
-        self.is_exempt = is_exempt
-        self.may_replace = False
-        self.entry = self.row = self.network_row = -1
-        self.refused = self.shadowed = _NONE
-        self.counter = self.threshold = self.window_s = self.score = 0
-        self.stamp = self.network_stamp = self.accepted = 0
-        self.was_clean = False
-
-    def refuse(self, reason: Reason, counter: int, threshold: int, window_s: int = 0) -> None:
-        """Notes why the connection is not let in; the first reason stays."""
-        if not self.refused:
-            self.refused, self.shadowed = reason, Reason.NONE
-            self.counter, self.threshold, self.window_s = counter, threshold, window_s
-
-    def hit(
-        self,
-        policy: Policy,
-        mode: Mode,
-        reason: Reason,
-        counter: int,
-        threshold: int,
-        window_s: int = 0,
-    ) -> None:
-        """A limit is reached: refuses in mode ``enforce`` while row 86 is on, else remembers."""
-        if mode is Mode.ENFORCE and policy.is_acting:
-            self.refuse(reason, counter, threshold, window_s)
-        elif mode and not self.refused and not self.shadowed:
-            self.shadowed = reason
-            self.counter, self.threshold, self.window_s = counter, threshold, window_s
 
 
 class Admission:

@@ -28,8 +28,9 @@ from gwsmtp.base.netmatch import AddressTable
 from gwsmtp.base.peer import Peer
 from gwsmtp.base.reply import Reply
 from gwsmtp.base.seams import Clock
-from gwsmtp.limits.admission import Admission, Entrance
+from gwsmtp.limits.admission import Admission
 from gwsmtp.limits.allow import AllowList
+from gwsmtp.limits.entrance import Entrance
 from gwsmtp.limits.identity import Identity, identify
 from gwsmtp.limits.slots import SlotWriter, Total
 from gwsmtp.net.wire import Wire

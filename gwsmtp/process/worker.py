@@ -17,8 +17,8 @@ import gevent.event
 from gwsmtp.base.peer import Peer
 from gwsmtp.base.quoting import quoted
 from gwsmtp.config.root import Config
-from gwsmtp.limits.admission import Entrance
 from gwsmtp.limits.balance import Balance
+from gwsmtp.limits.entrance import Entrance
 from gwsmtp.limits.shedding import is_filtered
 from gwsmtp.limits.slots import Gauge
 from gwsmtp.net.wire import Wire

@@ -17,7 +17,7 @@ from gwsmtp.base import replies
 from gwsmtp.base.audit import Decided, MessageEnded
 from gwsmtp.base.decision import Action, Reason
 from gwsmtp.base.reply import Reply
-from gwsmtp.limits.admission import Entrance
+from gwsmtp.limits.entrance import Entrance
 from gwsmtp.limits.guards import Charge
 from gwsmtp.limits.policy import Offence
 from gwsmtp.protocol.state import Verb

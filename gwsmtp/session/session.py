@@ -16,7 +16,7 @@ from gwsmtp.base.errors import GatewayError, LocalProtocolError, PeerTimeout
 from gwsmtp.base.peer import Peer
 from gwsmtp.base.reply import Reply
 from gwsmtp.base.stage import Stage
-from gwsmtp.limits.admission import Entrance
+from gwsmtp.limits.entrance import Entrance
 from gwsmtp.limits.policy import Offence
 from gwsmtp.net.deadline import Deadline
 from gwsmtp.net.wire import Wire

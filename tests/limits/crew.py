@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from gwsmtp.base import procid
-from gwsmtp.limits.admission import Admission, Entrance
+from gwsmtp.limits.admission import Admission
 from gwsmtp.limits.arena import Table, open_table
+from gwsmtp.limits.entrance import Entrance
 from gwsmtp.limits.identity import Placement, identify
 from gwsmtp.limits.peers import Peers
 from gwsmtp.limits.policy import Policy

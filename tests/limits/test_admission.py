@@ -7,8 +7,9 @@ import pytest
 
 from gwsmtp.base.decision import Reason
 from gwsmtp.limits import layout
-from gwsmtp.limits.admission import SSL, Admission, Entrance, live_connections
+from gwsmtp.limits.admission import SSL, Admission, live_connections
 from gwsmtp.limits.arena import Table
+from gwsmtp.limits.entrance import Entrance
 from gwsmtp.limits.identity import Placement, identify
 from gwsmtp.limits.layout import LEDGER_SIZE, Client, Rollup
 from gwsmtp.limits.ledger import entries

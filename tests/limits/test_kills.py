@@ -5,8 +5,9 @@ of the living, to the last connection.
 import pytest
 
 from gwsmtp.limits import layout
-from gwsmtp.limits.admission import Entrance, live_connections
+from gwsmtp.limits.admission import live_connections
 from gwsmtp.limits.arena import Table
+from gwsmtp.limits.entrance import Entrance
 from gwsmtp.limits.layout import CONTROL, Control
 from gwsmtp.limits.ledger import entries, recover
 from gwsmtp.limits.rangelock import OUTSIDER, RangeLock

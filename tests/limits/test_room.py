@@ -6,8 +6,9 @@ import pytest
 
 from gwsmtp.base.decision import Reason
 from gwsmtp.limits import layout
-from gwsmtp.limits.admission import PASSES_FOR_RESERVE, Admission, Entrance, live_connections
+from gwsmtp.limits.admission import PASSES_FOR_RESERVE, Admission, live_connections
 from gwsmtp.limits.arena import Table
+from gwsmtp.limits.entrance import Entrance
 from gwsmtp.limits.identity import Placement, identify
 from gwsmtp.limits.layout import CONTROL, Client, Control
 from gwsmtp.limits.peers import Peers, count_passes

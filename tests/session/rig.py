@@ -21,7 +21,7 @@ from gwsmtp.delivery.attempt import InlineDelivery
 from gwsmtp.delivery.recipients import RecipientVerifier
 from gwsmtp.delivery.route import Router
 from gwsmtp.directory.domains import Directory, HostedDomain, RecipientRule, SmtpHost
-from gwsmtp.limits.admission import Entrance
+from gwsmtp.limits.entrance import Entrance
 from gwsmtp.limits.identity import Placement, identify
 from gwsmtp.limits.peers import Peers
 from gwsmtp.limits.policy import Policy

@@ -20,8 +20,9 @@ from gwsmtp.base.audit import Decided
 from gwsmtp.base.clock import SystemClock
 from gwsmtp.base.decision import Action, Reason
 from gwsmtp.cli.main import main
-from gwsmtp.limits.admission import Admission, Entrance
+from gwsmtp.limits.admission import Admission
 from gwsmtp.limits.arena import create_table
+from gwsmtp.limits.entrance import Entrance
 from gwsmtp.limits.guards import Guard
 from gwsmtp.limits.identity import Placement, identify
 from gwsmtp.limits.peers import Peers
