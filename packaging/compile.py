@@ -32,7 +32,7 @@ MODULES = {
     "limits": "admission allow dictionary entrance guards identity peaks peers rangelock rate ring "
     "shadow undo",
     "net": "cache deadline wire",
-    "process": "acceptor counters decisionlog door worker",
+    "process": "acceptor counters decisionlog door sparing worker",
     "protocol": "abnf client commands data events extensions hopcount params server state",
     "scan": "client connection messages outcome parse pool stream wire",
     "session": "closing conduct conversation defence hiding pace services session stages "

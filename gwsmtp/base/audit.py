@@ -11,7 +11,8 @@ from gwsmtp.base.decision import Action, Reason
 
 class SessionEnded:
     """One session, from accept to close. ``after`` is the last stage, ``reason`` why it
-    ended, ``tls`` version and cipher, "" in clear, ``sni`` the server name asked for.
+    ended, ``tls`` version and cipher, "" in clear, ``sni`` the server name asked for, ``is_check``
+    whether it was a proxy's own, to see whether we are there.
     """
 
     __slots__ = (
@@ -22,6 +23,7 @@ class SessionEnded:
         "duration_s",
         "errors",
         "helo",
+        "is_check",
         "listener",
         "messages",
         "peer_ip",
@@ -48,6 +50,7 @@ class SessionEnded:
         self.duration_s = 0.0
         self.tls = ""
         self.sni = ""
+        self.is_check = False
 
 
 class MessageEnded:

@@ -26,6 +26,7 @@ class Reason(IntEnum):
     DICTIONARY_ATTACK = 14
     SCORE = 15
     PRESSURE = 16  # the slowest session ended for a new client
+    UNNAMED = 17  # proxies have too many connections open without having named their clients
 
     @property
     def word(self) -> str:

@@ -62,6 +62,10 @@ RULES: dict[Reason, tuple[str, str]] = {
     Reason.DICTIONARY_ATTACK: ("unknown recipients of the client", "exploit_detection"),
     Reason.SCORE: ("the client's offences, in points", "dos_protection.offences"),
     Reason.PRESSURE: ("the slowest session ended for a new client", "dos_protection"),
+    Reason.UNNAMED: (
+        "a tenth of the listener's places: connections of proxies without their PROXY header",
+        "server.proxy_protocol, server.max_inbound_connections, ssl.max_inbound_connections",
+    ),
 }
 """(what is counted, which settings say how much) of each reason."""
 

@@ -92,6 +92,9 @@ class ServerGroup(Group):
         (),
         title="PROXY protocol sources",
         description="Addresses of proxies (patterns as in relay_protection.allowed_sources) whose "
-        "connections start with a PROXY header, on both listeners. The client it names is the one "
-        "that counts.",
+        "connections start with a PROXY header (version 1 or 2, within 3 s), on both listeners. "
+        "The client it names is the one that counts, everywhere; the proxy itself is never banned "
+        "or counted as a client. From other addresses a header is not believed. Switches kernel "
+        "shedding off.",
+        enforced=True,
     )

@@ -8,6 +8,12 @@ anything is raised, and is struck out of it after everything has been lowered ag
 the ledgers are the truth and the live counts in rows are a cache: when a process has died,
 ``recover`` recomputes whatever its ledger names from the ledgers of the living, never subtracts.
 
+A proxy's connection is let in by two holds of the lock. ``enter_unnamed`` asks for the listener's
+maximum alone and takes a place without rows; ``name``, when the proxy has said who the client is,
+asks for all else and puts the rows into the same entry, or takes the place back. In between it
+stands in a gauge of its process besides, which ends with that (``end_unnamed``): together all
+processes may have a tenth of a listener's places so.
+
 A ledger entry is one word (``ledger``), so it is there or it is not. A row that a living entry
 names has a live count and is never given to another, hence row numbers are all it takes.
 
@@ -43,6 +49,7 @@ from gwsmtp.limits.pressure import SEVERE, TENSE, TENSE_SHARE, read_level
 from gwsmtp.limits.rangelock import RangeLock
 from gwsmtp.limits.shadow import effective
 from gwsmtp.limits.shedding import note_try
+from gwsmtp.limits.slots import Gauge, sum_gauge
 from gwsmtp.limits.undo import done, keep
 
 SSL: Final = 1
@@ -50,6 +57,10 @@ PASS_MS: Final = 30 * 86_400_000
 _CLEAN_FOR_PASS: Final = 3
 PASSES_FOR_RESERVE: Final = 100
 """With fewer clients that have a pass nothing is reserved: a new gateway knows nobody yet."""
+UNNAMED_SHARE: Final = 0.1
+"""Of a listener's places, for proxies' connections that have not named their clients yet."""
+_UNNAMED: Final = (Gauge.UNNAMED_PLAIN, Gauge.UNNAMED_SSL)
+_NOBODY: Final = Identity(0, 0)
 _LIVE: Final = CONTROL + Control.LISTENER_LIVE
 _NO_PLACE: Final = (Reason.LISTENER_FULL, Reason.RESERVED)
 
@@ -57,12 +68,14 @@ _NO_PLACE: Final = (Reason.LISTENER_FULL, Reason.RESERVED)
 class Admission:
     """The door of one process: of a worker, whose slot's ledger it alone writes."""
 
-    __slots__ = ("_free", "_lock", "_peers", "_policy", "_words")
+    __slots__ = ("_free", "_lock", "_peers", "_policy", "_table", "_unnamed", "_words")
 
     def __init__(
         self, table: Table, slot_index: int, lock: RangeLock, peers: Peers, policy: Policy
     ) -> None:
+        self._table = table
         self._words = table.words
+        self._unnamed = layout.slot_gauges(slot_index) + Gauge.UNNAMED_PLAIN
         self._lock = lock
         self._peers = peers
         self._policy = policy
@@ -86,6 +99,51 @@ class Admission:
         if not self._lock.try_hold():
             return None
         return self._enter(listener, identity, now_ms, is_exempt)
+
+    def enter_unnamed(self, listener: int, now_ms: int) -> Entrance:
+        """A place for a proxy's connection whose client is not known yet, or why there is none. May
+        sleep before it has the lock. ``end_unnamed`` must follow, whatever becomes of it.
+        """
+        self._lock.hold()
+        try:
+            entrance = Entrance(listener, _NOBODY, is_exempt=True)
+            most = max(1, int(self._policy.most[listener] * UNNAMED_SHARE))
+            unnamed = sum_gauge(self._table, _UNNAMED[listener])
+            if unnamed >= most:
+                entrance.refuse(Reason.UNNAMED, unnamed, most)
+            elif not self._admit(entrance, now_ms).refused:
+                self._words[self._unnamed + listener] += 1
+            return entrance
+        finally:
+            self._lock.release()
+
+    def end_unnamed(self, entrance: Entrance) -> None:
+        """An unnamed connection that was let in is none any more. Takes no lock."""
+        _lower(self._words, self._unnamed + entrance.listener)
+
+    def name(
+        self, entrance: Entrance, identity: Identity, now_ms: int, *, is_exempt: bool = False
+    ) -> None:
+        """An unnamed connection's client is known: ``entrance`` is as ``enter`` leaves one from now
+        on, its place given back where it is refused. May sleep before it has the lock.
+        """
+        self._lock.hold()
+        try:
+            entrance.identity, entrance.is_exempt = identity, is_exempt
+            if is_exempt:
+                return
+            live: int = self._words[_LIVE + entrance.listener]
+            self._judge_peer(entrance, live - 1, now_ms)
+            if not entrance.refused:
+                self._take_rows(entrance, now_ms)
+                rows = pack(entrance.listener, entrance.row, entrance.network_row)
+                self._words[entrance.entry] = rows
+                self._raise(entrance, now_ms)
+                return
+            entrance.row = entrance.network_row = -1
+            self._take_out(entrance, now_ms)
+        finally:
+            self._lock.release()
 
     def leave(self, entrance: Entrance, now_ms: int) -> None:
         """The connection's socket is closed; idempotent. May sleep before it has the lock."""
@@ -242,17 +300,24 @@ class Admission:
         return stamp
 
     def _let_in(self, entrance: Entrance, now_ms: int) -> None:
-        words, peers, identity = self._words, self._peers, entrance.identity
-        row = network_row = -1
+        words, listener = self._words, entrance.listener
         if not entrance.is_exempt:
-            row, network_row = entrance.row, entrance.network_row
-            if row < 0:
-                row = entrance.row = peers.take(identity.client, now_ms)
-            if network_row < 0:
-                network_row = entrance.network_row = peers.take_network(identity.network, now_ms)
+            self._take_rows(entrance, now_ms)
         entry = entrance.entry = self._free.pop()
-        words[entry] = pack(entrance.listener, row, network_row)
-        words[_LIVE + entrance.listener] += 1
+        words[entry] = pack(listener, entrance.row, entrance.network_row)
+        words[_LIVE + listener] += 1
+        self._raise(entrance, now_ms)
+
+    def _take_rows(self, entrance: Entrance, now_ms: int) -> None:
+        peers, identity = self._peers, entrance.identity
+        if entrance.row < 0:
+            entrance.row = peers.take(identity.client, now_ms)
+        if entrance.network_row < 0:
+            entrance.network_row = peers.take_network(identity.network, now_ms)
+
+    def _raise(self, entrance: Entrance, now_ms: int) -> None:
+        """Counts a connection whose entry names its rows."""
+        words, row, network_row = self._words, entrance.row, entrance.network_row
         if row >= 0:
             place = client_row(row)
             live = words[place + Client.LIVE] + 1

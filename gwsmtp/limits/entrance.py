@@ -19,7 +19,8 @@ class Entrance:
     where all is well. ``counter``, ``threshold`` and ``window_s`` explain whichever it is; for a
     penalty the counter is its rest in seconds. ``row`` is the client's row or -1, ``score`` its
     score on coming, in thousandths of a point. ``may_replace``: the only thing in the way is that
-    the places are taken, and the slowest session may have to go for this client. ``leave`` settles
+    the places are taken, and the slowest session may have to go for this client. ``is_check``: a
+    proxy's own connection, to see whether we are there. ``leave`` settles
     what the session has noted here: ``accepted`` recipients, and whether it ``was_clean`` (a
     message accepted, no offence).
     """
@@ -29,6 +30,7 @@ class Entrance:
         "counter",
         "entry",
         "identity",
+        "is_check",
         "is_exempt",
         "listener",
         "may_replace",
@@ -48,7 +50,7 @@ class Entrance:
         self.listener = listener
         self.identity = identity
         self.is_exempt = is_exempt
-        self.may_replace = False
+        self.may_replace = self.is_check = False
         self.entry = self.row = self.network_row = -1
         self.refused = self.shadowed = _NONE
         self.counter = self.threshold = self.window_s = self.score = 0

@@ -23,6 +23,7 @@ from gwsmtp.limits.arena import Table
 from gwsmtp.limits.layout import (
     GAUGE_COUNT,
     HEAD_WORDS,
+    PAGE_WORDS,
     SLOT_COUNT,
     TOTAL_COUNT,
     Head,
@@ -71,6 +72,8 @@ class Gauge(IntEnum):
     QUEUE_ITEMS = 12  # of a queue: items that wait for a delivery, or are being delivered
     SPOOL_FREE = 13  # of a queue: octets the spool's file system had at SPOOL_LOOKED_MS
     SPOOL_LOOKED_MS = 14  # CLOCK_BOOTTIME; 0: it has not answered yet
+    UNNAMED_PLAIN = 15  # connections of proxies that have not named their client yet
+    UNNAMED_SSL = 16
 
 
 UNKNOWN_ROOM = (1 << 63) - 1
@@ -302,8 +305,8 @@ def read_slots(table: Table) -> list[SlotView]:
 
 def sum_gauge(table: Table, gauge: Gauge) -> int:
     """A gauge over all slots; free ones have nothing."""
-    words = table.words
-    return sum(words[slot_gauges(index) + gauge] for index in range(SLOT_COUNT))
+    first = slot_gauges(0) + gauge
+    return sum(table.words[first : first + SLOT_COUNT * PAGE_WORDS : PAGE_WORDS])
 
 
 def sum_totals(table: Table) -> dict[Total, int]:

@@ -23,6 +23,7 @@ PlainSocket = _socket.socket
 _READ: Final = 1
 _WRITE: Final = 2
 _SHUT_WR: Final = 1
+_PEEK: Final = 2  # MSG_PEEK
 _POLLIN: Final = 0x01
 _HUNG_UP: Final = 0x10 | 0x08  # POLLHUP and POLLERR, reported without being asked for
 
@@ -61,6 +62,17 @@ class Wire:
                 arrival.stop()
             try:
                 return self._recv(octets)
+            except BlockingIOError:
+                continue
+
+    def peek(self, octets: int) -> bytes:
+        """Like ``read``, but what has come is still there to be read. Does not wait for more than
+        it was shown before: who is not content reads that first.
+        """
+        while True:
+            gevent.get_hub().wait(self._arrival)
+            try:
+                return self._recv(octets, _PEEK)
             except BlockingIOError:
                 continue
 

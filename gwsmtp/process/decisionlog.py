@@ -2,7 +2,7 @@
 
 An attack must not fill the disk: further decisions about the same client in that second are only
 counted, and told by ``suppressed=`` in its next line; how many of all kinds there were stands in
-the table. What is kept of clients is bounded.
+the table.
 """
 
 from typing import Final
@@ -10,34 +10,29 @@ from typing import Final
 from gwsmtp.base.audit import AuditEvent, Decided
 from gwsmtp.base.logs import LineWriter
 from gwsmtp.base.seams import Clock
+from gwsmtp.process.sparing import Sparing
 
-_MOST_CLIENTS: Final = 4096
 _PAUSE_S: Final = 1.0
 
 
 class DecisionLog:
     """See the module. Never blocks but for the batch's write."""
 
-    __slots__ = ("_clock", "_process", "_seen", "_writer")
+    __slots__ = ("_clock", "_process", "_sparing", "_writer")
 
     def __init__(self, writer: LineWriter, process: str, clock: Clock) -> None:
         self._writer = writer
         self._process = process
         self._clock = clock
-        self._seen: dict[str, tuple[float, int]] = {}  # until when it is silent, suppressed so far
+        self._sparing = Sparing(_PAUSE_S)
 
     def __call__(self, event: AuditEvent) -> None:
         """Logs a decision; other events are not its."""
         if not isinstance(event, Decided):
             return
-        now = self._clock.monotonic()
-        until, suppressed = self._seen.get(event.peer_ip, (0.0, 0))
-        if now < until:
-            self._seen[event.peer_ip] = (until, suppressed + 1)
+        suppressed = self._sparing.admit(event.peer_ip, self._clock.monotonic())
+        if suppressed < 0:
             return
-        if len(self._seen) >= _MOST_CLIENTS:
-            self._seen.clear()
-        self._seen[event.peer_ip] = (now + _PAUSE_S, 0)
         listener = "ssl" if event.listener else "plain"
         body = (
             f"event=decision sid={event.session_id} peer={event.peer_ip} listener={listener} "

@@ -11,7 +11,7 @@ import gevent
 from gwsmtp.base.audit import Audit
 from gwsmtp.base.eventlog import EventLog
 from gwsmtp.base.ids import SessionIds
-from gwsmtp.base.netmatch import AddressTable
+from gwsmtp.base.netmatch import AddressTable, parse_pattern
 from gwsmtp.config.dos import OffencesGroup, RateLimit, RecipientLimit
 from gwsmtp.config.root import Config
 from gwsmtp.limits.admission import Admission
@@ -24,6 +24,7 @@ from gwsmtp.limits.policy import Mode, Offence, Policy, RatePolicy
 from gwsmtp.limits.rangelock import RangeLock
 from gwsmtp.limits.rate import Rate
 from gwsmtp.limits.ring import RingWriter
+from gwsmtp.process.anteroom import Anteroom
 from gwsmtp.process.child import Child
 from gwsmtp.process.counters import Counters
 from gwsmtp.process.decisionlog import DecisionLog
@@ -41,6 +42,7 @@ class WorkerDefence:
 
     __slots__ = (
         "_child",
+        "_proxies",
         "admission",
         "allowed",
         "audit",
@@ -66,6 +68,7 @@ class WorkerDefence:
         self.dictionary = Dictionary(table, self.lock, self.policy)
         self.allowed = AllowList(table)
         self.exempt = exempt_sources(config)
+        self._proxies = config.server.proxy_protocol
 
     def door(self, ids: SessionIds) -> Door:
         """Who lets clients in or refuses them."""
@@ -73,6 +76,14 @@ class WorkerDefence:
         return Door(
             self.admission, self.exempt, self.allowed, ids, self.audit, child.slot, child.clock
         )
+
+    def anteroom(self, door: Door) -> Anteroom | None:
+        """Where listed proxies wait before it; None where none is listed."""
+        if not self._proxies:
+            return None
+        child = self._child
+        proxies = AddressTable(parse_pattern(text) for text in self._proxies)
+        return Anteroom(door, self.admission, proxies, child.slot, child.clock)
 
     def sessions(self) -> Defence:
         """What sessions are given of it."""

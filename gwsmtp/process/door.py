@@ -102,7 +102,7 @@ class Door:
     def knock(self, listener: int, wire: Wire, peer: Peer, begin: Begin) -> None:
         """A connection has come; ``begin`` is called with it when it is let in."""
         now_ms = self._clock.boot_ms()
-        identity, is_exempt = self._who(peer.ip, now_ms)
+        identity, is_exempt = self.identify(peer.ip, now_ms)
         entrance = self._admission.try_enter(listener, identity, now_ms, is_exempt=is_exempt)
         if entrance is None:
             gevent.spawn(self._knock_slowly, listener, wire, peer, begin)
@@ -119,13 +119,7 @@ class Door:
         elif not self._admission.try_leave(entrance, now_ms):
             gevent.spawn(self._admission.leave, entrance, now_ms)
 
-    def _knock_slowly(self, listener: int, wire: Wire, peer: Peer, begin: Begin) -> None:
-        now_ms = self._clock.boot_ms()
-        identity, is_exempt = self._who(peer.ip, now_ms)
-        entrance = self._admission.enter(listener, identity, now_ms, is_exempt=is_exempt)
-        self._answer(entrance, wire, peer, begin)
-
-    def _who(self, ip: str, now_ms: int) -> tuple[Identity, bool]:
+    def identify(self, ip: str, now_ms: int) -> tuple[Identity, bool]:
         """The client's identity, and whether it is exempt. Of the last addresses what the
         configuration says is remembered: taking one apart costs as much as all else here.
         """
@@ -136,11 +130,31 @@ class Door:
             known = self._known[ip] = (identify(ip), self._exempt.find(ip) is not None)
         return known if known[1] else (known[0], self._allowed.covers(ip, now_ms))
 
+    def settle(self, entrance: Entrance, wire: Wire, peer: Peer, begin: Begin) -> None:
+        """Whether the client is let in is known: its session begins, or it is told why not."""
+        session_id = self._ids.make()
+        if entrance.refused or entrance.shadowed:
+            self._report(entrance, peer, session_id)
+        if not entrance.refused:
+            begin(wire, peer, session_id, entrance)
+            return
+        self._totals[Total.SESSIONS_REFUSED] += 1
+        if entrance.listener == SSL or entrance.refused is Reason.UNNAMED:
+            wire.close()
+            return
+        self._refuse(wire, refusal(entrance.refused, session_id))
+
+    def _knock_slowly(self, listener: int, wire: Wire, peer: Peer, begin: Begin) -> None:
+        now_ms = self._clock.boot_ms()
+        identity, is_exempt = self.identify(peer.ip, now_ms)
+        entrance = self._admission.enter(listener, identity, now_ms, is_exempt=is_exempt)
+        self._answer(entrance, wire, peer, begin)
+
     def _answer(self, entrance: Entrance, wire: Wire, peer: Peer, begin: Begin) -> None:
         if entrance.may_replace and (leaving := self._make_room(entrance.listener)) is not None:
             self._await(leaving, _Successor(entrance, wire, peer, begin))
         else:
-            self._settle(entrance, wire, peer, begin)
+            self.settle(entrance, wire, peer, begin)
 
     def _await(self, leaving: Entrance, successor: _Successor) -> None:
         self._successors[leaving] = successor
@@ -149,7 +163,7 @@ class Door:
     def _despair(self, leaving: Entrance) -> None:
         """The place has not become free in time."""
         successor = self._successors.pop(leaving)
-        self._settle(successor.entrance, successor.wire, successor.peer, successor.begin)
+        self.settle(successor.entrance, successor.wire, successor.peer, successor.begin)
 
     def _hand_over(self, left: Entrance, successor: _Successor) -> None:
         now_ms = self._clock.boot_ms()
@@ -157,26 +171,13 @@ class Door:
         if entrance is None:
             gevent.spawn(self._hand_over_slowly, left, successor)
         else:
-            self._settle(entrance, successor.wire, successor.peer, successor.begin)
+            self.settle(entrance, successor.wire, successor.peer, successor.begin)
 
     def _hand_over_slowly(self, left: Entrance, successor: _Successor) -> None:
         admission, clock = self._admission, self._clock
         while (new := admission.try_replace(left, successor.entrance, clock.boot_ms())) is None:
             gevent.sleep(_PAUSE_S)
-        self._settle(new, successor.wire, successor.peer, successor.begin)
-
-    def _settle(self, entrance: Entrance, wire: Wire, peer: Peer, begin: Begin) -> None:
-        session_id = self._ids.make()
-        if entrance.refused or entrance.shadowed:
-            self._report(entrance, peer, session_id)
-        if not entrance.refused:
-            begin(wire, peer, session_id, entrance)
-            return
-        self._totals[Total.SESSIONS_REFUSED] += 1
-        if entrance.listener == SSL:
-            wire.close()
-            return
-        self._refuse(wire, refusal(entrance.refused, session_id))
+        self.settle(new, successor.wire, successor.peer, successor.begin)
 
     def _report(self, entrance: Entrance, peer: Peer, session_id: str) -> None:
         action = Action.REFUSED if entrance.refused else Action.WOULD_REFUSE

@@ -23,6 +23,7 @@ from gwsmtp.limits.shedding import is_filtered
 from gwsmtp.limits.slots import Gauge
 from gwsmtp.net.wire import Wire
 from gwsmtp.process.acceptor import Acceptor, Handler
+from gwsmtp.process.anteroom import Anteroom
 from gwsmtp.process.child import Child
 from gwsmtp.process.context import ChildContext
 from gwsmtp.process.defence import WorkerDefence
@@ -44,11 +45,19 @@ _NAMES: Final = ("plain", "ssl")
 class Worker:
     """The live sessions of one process."""
 
-    def __init__(self, child: Child, services: Services, balance: Balance, door: Door) -> None:
+    def __init__(
+        self,
+        child: Child,
+        services: Services,
+        balance: Balance,
+        door: Door,
+        anteroom: Anteroom | None,
+    ) -> None:
         self._child = child
         self._services = services
         self._balance = balance
         self._door = door
+        self._anteroom = anteroom
         self._acceptors: list[Acceptor] = []
         self._sessions: dict[Session, Entrance] = {}
         self._is_draining = False
@@ -74,11 +83,17 @@ class Worker:
 
     def take(self, wire: Wire, peer: Peer) -> None:
         """A new connection: its session begins in a greenlet of its own, if the door lets it in."""
-        self._door.knock(PLAIN, wire, peer, self._begin)
+        self._knock(PLAIN, wire, peer)
 
     def take_ssl(self, wire: Wire, peer: Peer) -> None:
         """The same on the SSL listener: the handshake is the session's."""
-        self._door.knock(SSL, wire, peer, self._begin)
+        self._knock(SSL, wire, peer)
+
+    def _knock(self, listener: int, wire: Wire, peer: Peer) -> None:
+        if self._anteroom is None:
+            self._door.knock(listener, wire, peer, self._begin)
+        else:
+            self._anteroom.knock(listener, wire, peer, self._begin)
 
     def _begin(self, wire: Wire, peer: Peer, session_id: str, entrance: Entrance) -> None:
         listener = entrance.listener
@@ -91,9 +106,10 @@ class Worker:
             entrance,
             is_implicit_tls=listener == SSL,
         )
+        session.summary.is_check = entrance.is_check
         self._sessions[session] = entrance
         self._child.slot.gauges[Gauge.SESSIONS] = len(self._sessions)
-        if self._is_draining:  # it waited for the table's lock meanwhile
+        if self._is_draining:  # it waited for the table's lock meanwhile, or for its header
             session.drain()
         greenlet = gevent.spawn(session.run)
         # Not in the session's own "finally": a greenlet killed before its first switch has none.
@@ -141,7 +157,10 @@ class Worker:
         self._acceptors.clear()
         for session in list(self._sessions):
             session.drain()
-        if self._sessions:
+        if self._anteroom is not None:
+            self._anteroom.join()
+        while self._sessions:
+            self._idle.clear()
             self._idle.wait()
 
 
@@ -160,7 +179,8 @@ def main(context: ChildContext, child: Child) -> None:
     defence = WorkerDefence(config, child)
     services = build_services(config, child, scanner, defence)
     balance = Balance(child.table, context.slot_index)
-    worker = Worker(child, services, balance, defence.door(services.ids))
+    door = defence.door(services.ids)
+    worker = Worker(child, services, balance, door, defence.anteroom(door))
     worker.listen(context.listeners, worker.take)
     worker.listen(context.ssl_listeners, worker.take_ssl)
 
