@@ -51,8 +51,13 @@ class _Desk:
         self._held: dict[int, Entrance] = {}
         self._next = 0
 
-    def enter(self, listener: int, ip: str, now_ms: int, is_exempt: bool) -> dict[str, Any]:
-        entrance = self._door.enter(listener, identify(ip), now_ms, is_exempt=is_exempt)
+    def enter(
+        self, listener: int, ip: str, now_ms: int, is_exempt: bool, is_proxied: bool
+    ) -> dict[str, Any]:
+        if is_proxied:
+            entrance = self._enter_by_proxy(listener, ip, now_ms, is_exempt)
+        else:
+            entrance = self._door.enter(listener, identify(ip), now_ms, is_exempt=is_exempt)
         if not entrance.refused:
             self._next += 1
             self._held[self._next] = entrance
@@ -62,6 +67,13 @@ class _Desk:
             "row": entrance.row,
             "network_row": entrance.network_row,
         }
+
+    def _enter_by_proxy(self, listener: int, ip: str, now_ms: int, is_exempt: bool) -> Entrance:
+        entrance = self._door.enter_unnamed(listener, now_ms)
+        if not entrance.refused:
+            self._door.name(entrance, identify(ip), now_ms, is_exempt=is_exempt)
+            self._door.end_unnamed(entrance)
+        return entrance
 
     def leave(self, number: int, now_ms: int) -> dict[str, Any]:
         self._door.leave(self._held.pop(number), now_ms)
@@ -79,7 +91,10 @@ class _Desk:
                     self._door.leave(own.pop(rng.randrange(len(own))), now_ms)
                     continue
                 ip = f"10.{rng.randrange(6)}.0.{rng.randrange(40)}"
-                entrance = self._door.enter(rng.randrange(2), identify(ip), now_ms)
+                if rng.random() < 0.5:
+                    entrance = self._enter_by_proxy(rng.randrange(2), ip, now_ms, is_exempt=False)
+                else:
+                    entrance = self._door.enter(rng.randrange(2), identify(ip), now_ms)
                 came += 1
                 if not entrance.refused:
                     own.append(entrance)

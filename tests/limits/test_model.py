@@ -106,14 +106,20 @@ class TableLives(RuleBasedStateMachine):
         listener=st.sampled_from([0, 0, 0, 1]),
         ip=st.sampled_from(ADDRESSES),
         is_exempt=st.sampled_from([False, False, False, True]),
+        is_proxied=st.booleans(),
     )
-    def enter(self, worker: int, listener: int, ip: str, is_exempt: bool) -> Any:
+    def enter(self, worker: int, listener: int, ip: str, is_exempt: bool, is_proxied: bool) -> Any:
         if self.is_dead[worker]:
             return multiple()
         self.now_ms += 1
         expected = self.expected(listener, ip, is_exempt)
         answer = self.crew[worker].ask(
-            "enter", listener=listener, ip=ip, now_ms=self.now_ms, is_exempt=is_exempt
+            "enter",
+            listener=listener,
+            ip=ip,
+            now_ms=self.now_ms,
+            is_exempt=is_exempt,
+            is_proxied=is_proxied,
         )
         assert Reason(answer["refused"]) is expected
         if expected:
