@@ -6,10 +6,11 @@ tenth of the places, so that a proxy that connects and says nothing does not shu
 from the socket: what follows stays in the kernel for the session, or for its TLS handshake.
 
 Then the client is who the header names, in everything: door, limits, log, trace field. The proxy
-itself is nobody to the table: no row, no points. It speaks for itself (LOCAL, UNKNOWN) when it
-looks whether we are there: it is served under its own address, and logged only with a message. One
-that connects and closes without an octet does the same. A header that is malformed, late or of no
-use to us: closed without a word, a WARNING for the operator at most every 10 s and proxy.
+itself is nobody to the table: no row, no points. It speaks for itself when it looks whether we are
+there (LOCAL, UNKNOWN, or its own address, as HAProxy's checks name in version 1): it is served, and
+logged only with a message. One that connects and closes without an octet does the same. A header
+that is malformed, late or of no use to us: closed without a word, and a WARNING for the operator,
+at most every 10 s and proxy.
 
 A header that names another listed proxy: that is the client, but as a proxy it is exempt as well,
 for behind it there are more.
@@ -99,7 +100,7 @@ class Anteroom:
         if header is None:
             return None
         client = header.client
-        if client is None:
+        if client is None or client.ip == proxy.ip:
             place.is_check = True
             return proxy
         now_ms = self._clock.boot_ms()

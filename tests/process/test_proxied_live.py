@@ -211,7 +211,8 @@ def test_health_checks_leave_no_line(start_gateway: StartGateway) -> None:
     gateway = start_gateway("127.0.0.1:1", BANNING)
     RawClient(gateway.address, PROXY).close()
     RawClient(gateway.address, PROXY).reset()
-    for header in (v2_local(), v2_local(b"\x21" + bytes(36)), b"PROXY UNKNOWN x y\r\n"):
+    local = v2_local(), v2_local(b"\x21" + bytes(36)), b"PROXY UNKNOWN x y\r\n", v1(PROXY)
+    for header in local:
         with through(gateway, header) as check:
             check.greet()
             check.quit()
