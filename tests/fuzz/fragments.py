@@ -60,6 +60,22 @@ ADDRESS: Final = (
     *(b"a" * 60, b"a." * 60, b"a-" * 60, b"_" * 60, b'\\"' * 40, b"@a," * 40, b"." * 60, b" " * 60),
 )
 
+PROXY: Final = (
+    *(b"PROXY ", b"TCP4 ", b"TCP6 ", b"UNKNOWN", b"192.0.2.7 ", b"198.51.100.1 ", b"2001:db8::7 "),
+    *(b"::1 ", b"::ffff:192.0.2.7 ", b"4711 ", b"25", b"65536", b"00", b"\r\n", b"\r", b"\n", b" "),
+    b"\r\n\r\n\0\r\nQUIT\n",
+    *(b"\x20\x00", b"\x21\x11", b"\x21\x21", b"\x21\x31", b"\x21\x00", b"\x22\x11"),
+    *(b"\0\0", b"\0\x0c", b"\0\x24", b"\0\x31", b"\x10\0", b"\xff\xff", b"\0" * 12, b"\x7f\0\0\1"),
+    *(
+        b"\0" * 10 + b"\xff\xff",
+        b"\x12\x34\0\x19",
+        b"\x04\0\x03abc",
+        b"EHLO x\r\n",
+        b"\x16\x03\x01",
+    ),
+    *(b"PROXY UNKNOWN\r\n", b"x" * 40),
+)
+
 
 def expanded(data: bytes, table: Sequence[bytes]) -> bytes:
     """The octets that an input of fragments means."""

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from gwsmtp.base import replies
 from gwsmtp.base.reply import Reply
-from gwsmtp.protocol import abnf, client, commands, data, events, server
+from gwsmtp.protocol import abnf, client, commands, data, events, proxyheader, server
 from gwsmtp.protocol.data import ChunkDecoder, DataDecoder, DotStuffer
 from gwsmtp.protocol.extensions import Offer
 from gwsmtp.protocol.server import ServerProtocol
@@ -162,6 +162,14 @@ PLANTED: Final[dict[str, tuple[str, Plant]]] = {
             "_FORWARD_PATH",
             re.compile(r"TO:<(?:([^@>]+)@([^@>]+)|(postmaster))>(?: +(.*))?", re.DOTALL),
         ),
+    ),
+    "a proxy's port that is no number raises": (
+        "proxyheader_fragments",
+        lambda: patch.object(proxyheader, "_port", int),
+    ),
+    "a proxy's header is longer than it is": (
+        "proxyheader",
+        lambda: patch.object(proxyheader, "_V2_FIXED", 17),
     ),
     "parameters cost too much time": (
         "address_fragments",

@@ -7,6 +7,7 @@ from tests.fuzz.cutting import uncut
 from tests.fuzz.fragments import encoded
 from tests.fuzz.targets import TARGETS, Target
 from tests.support import dialog
+from tests.support.proxying import v1, v2, v2_local
 
 _OPEN = b"EHLO x\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@example.test>\r\n"
 _ENDS = (
@@ -52,6 +53,10 @@ def _octets(subject: str) -> Iterator[bytes]:
     elif subject == "client":
         yield _HOP
         yield from (line + b"\r\n" for line in _HOP.splitlines())
+    elif subject == "proxyheader":
+        for ip in ("192.0.2.7", "2001:db8::7"):
+            yield from (v1(ip), v2(ip), v2(ip, tlvs=b"\x04\0\x03abc") + b"EHLO x\r\n")
+        yield from (v2_local(), b"PROXY UNKNOWN\r\n")
     elif subject == "data":
         for end in _ENDS:
             yield b"A: b\r\n\r\n..c" + end + b"RSET\r\n.\r\nNOOP\r\n"

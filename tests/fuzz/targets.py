@@ -5,7 +5,7 @@ and octets made of fragments, which gets deep at once.
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from tests.fuzz import address, client, data, server
+from tests.fuzz import address, client, data, proxyheader, server
 
 Check = Callable[[bytes], None]
 
@@ -32,6 +32,8 @@ TARGETS: Final[dict[str, Target]] = {
     "client_fragments": Target(client.fragments, 7, 24, client.FRAGMENTS, True),
     "address": Target(address.raw, 6, address.LONGEST, address.FRAGMENTS, False),
     "address_fragments": Target(address.fragments, 14, 64, address.FRAGMENTS, True),
+    "proxyheader": Target(proxyheader.raw, 3, 256, proxyheader.FRAGMENTS, False),
+    "proxyheader_fragments": Target(proxyheader.fragments, 5, 24, proxyheader.FRAGMENTS, True),
 }
 
 
