@@ -25,7 +25,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = {
-    "base": "address audit decision errors eventlog ids netmatch quoting peer reply replies stage",
+    "base": "address audit clock decision errors eventlog ids lines netmatch quoting peer reply "
+    "replies stage",
     "delivery": "attempt hop pool recipients route",
     "directory": "domains",
     "engine": "server",

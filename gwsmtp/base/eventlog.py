@@ -1,7 +1,7 @@
 """The two hot lines of the log, one a session and one a message, formatted by hand."""
 
 from gwsmtp.base.audit import AuditEvent, MessageEnded, SessionEnded
-from gwsmtp.base.logs import LineWriter
+from gwsmtp.base.lines import LineWriter
 from gwsmtp.base.quoting import envelope_text, quoted
 from gwsmtp.base.seams import Clock
 

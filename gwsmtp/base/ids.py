@@ -6,22 +6,28 @@ consonants (43 bits), without vowels so that no id spells a word.
 """
 
 import random
+from typing import Final
 
 _LETTERS = "bcdfghjklmnpqrstvwxz"
 ID_LENGTH = 10
+_COUNT: Final = len(_LETTERS) ** ID_LENGTH
+_BITS: Final = _COUNT.bit_length()
 
 
 class SessionIds:
     """Makes ids from a generator that the process seeds after its fork."""
 
-    __slots__ = ("_choices",)
+    __slots__ = ("_bits",)
 
     def __init__(self, rng: random.Random) -> None:
-        self._choices = rng.choices
+        self._bits = rng.getrandbits
 
     def make(self) -> str:
         """A new id."""
-        return "".join(self._choices(_LETTERS, k=ID_LENGTH))
+        number = _COUNT
+        while number >= _COUNT:  # so that all are equally likely; twice in three it is the first
+            number = self._bits(_BITS)
+        return id_text(number)
 
 
 def id_number(session_id: str) -> int:

@@ -10,58 +10,15 @@ still blocks the process, as it does for every program under that reader.
 """
 
 import logging
-import os
 import sys
 from typing import Literal
 
 from gwsmtp.base.clock import SystemClock
+from gwsmtp.base.lines import LineWriter
 from gwsmtp.base.quoting import quoted
 from gwsmtp.base.seams import Clock
 
-_BATCH_OCTETS = 65536
 LogLevel = Literal["debug", "info", "warning", "error"]
-
-
-class LineWriter:
-    """Collects ready lines and writes them to ``fd``; used from one thread of one process.
-
-    A full disk or a closed reader never stops mail: what cannot be written is counted, and the
-    count is written as soon as writing works again.
-    """
-
-    __slots__ = ("_lines", "_lost", "_octets", "fd")
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self._lines: list[str] = []
-        self._octets = 0
-        self._lost = 0
-
-    def add(self, line: str) -> None:
-        """Takes one line with its line end; writes when 64 KiB are together."""
-        self._lines.append(line)
-        self._octets += len(line)
-        if self._octets >= _BATCH_OCTETS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Writes what was collected; never raises."""
-        if not self._lines:
-            return
-        count = len(self._lines)
-        data = "".join(self._lines).encode("utf-8", "backslashreplace")
-        self._lines.clear()
-        self._octets = 0
-        if self._lost:
-            data = f'level=ERROR msg="log lines lost" count={self._lost}\n'.encode() + data
-        try:
-            while data:
-                written = os.write(self.fd, data)
-                data = data[written:]
-        except OSError:
-            self._lost += count
-        else:
-            self._lost = 0
 
 
 class LineHandler(logging.Handler):

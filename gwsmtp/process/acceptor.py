@@ -57,6 +57,8 @@ class Acceptor:
         # What is accepted inherits it: one system call a connection less.
         listener.setsockopt(std_socket.IPPROTO_TCP, std_socket.TCP_NODELAY, 1)
         self._listener = listener
+        # Asked once: each costs a conversion to an enumeration.
+        self._kind = (int(listener.family), int(listener.type), listener.proto)
         self._handler = handler
         self._may_accept = may_accept
         self._is_filtered = is_filtered
@@ -115,7 +117,8 @@ class Acceptor:
             if e.errno in _EXHAUSTED:
                 self._rest(e)
             return  # anything else: the client has gone again (ECONNABORTED and its like)
-        sock = _socket.socket(listener.family, listener.type, listener.proto, fileno=fd)
+        family, kind, proto = self._kind
+        sock = _socket.socket(family, kind, proto, fileno=fd)
         try:
             if self._is_filtered():
                 detach(sock)

@@ -40,7 +40,7 @@ from gevent.hub import get_hub
 
 from gwsmtp.base import procid
 from gwsmtp.base.exitcodes import ExitCode
-from gwsmtp.base.logs import LineWriter
+from gwsmtp.base.lines import LineWriter
 from gwsmtp.base.quoting import quoted
 from gwsmtp.base.seams import Clock
 from gwsmtp.limits.arena import Table

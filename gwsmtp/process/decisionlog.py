@@ -8,7 +8,7 @@ the table.
 from typing import Final
 
 from gwsmtp.base.audit import AuditEvent, Decided
-from gwsmtp.base.logs import LineWriter
+from gwsmtp.base.lines import LineWriter
 from gwsmtp.base.seams import Clock
 from gwsmtp.process.sparing import Sparing
 

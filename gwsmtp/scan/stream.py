@@ -25,6 +25,7 @@ from typing import Generic, TypeVar
 
 from gevent import get_hub
 
+from gwsmtp.net.wire import plain
 from gwsmtp.scan.wire import Decoder
 
 log = logging.getLogger(__name__)
@@ -80,9 +81,9 @@ class MessageStream(Generic[Message]):
         *,
         takes_descriptors: bool = False,
     ) -> None:
-        sock.setblocking(False)
-        self._sock = sock
         self.is_unix = sock.family == socket.AF_UNIX
+        self._sock = plain(sock)
+        self._sock.setblocking(False)
         # Without room for them the kernel closes descriptors that come.
         self._takes_descriptors = takes_descriptors and self.is_unix
         self._decoder = decoder
@@ -90,8 +91,8 @@ class MessageStream(Generic[Message]):
         self._on_closed = on_closed
         self._max_backlog = max_backlog
         self._loop = get_hub().loop
-        self._reader = self._loop.io(sock.fileno(), _READ)
-        self._writer = self._loop.io(sock.fileno(), _WRITE)
+        self._reader = self._loop.io(self._sock.fileno(), _READ)
+        self._writer = self._loop.io(self._sock.fileno(), _WRITE)
         self._writer_active = False
         self._portion = bytearray(_PORTION)
         self._view = memoryview(self._portion)
@@ -148,9 +149,7 @@ class MessageStream(Generic[Message]):
         for watcher in (self._reader, self._writer):
             watcher.stop()
             watcher.close()
-        # A gevent socket closes its descriptor only in the loop's next turn, and so might never
-        # in a process that ends; nobody waits on it here, so the descriptor is taken from it.
-        os.close(self._sock.detach())
+        self._sock.close()
         for descriptor in self._descriptors:
             os.close(descriptor)
         self._descriptors.clear()

@@ -93,7 +93,7 @@ class Encoder:
         fields: dict[str, object] = {
             "type": "verdict",
             "id": verdict.id,
-            "action": verdict.action.value,
+            "action": verdict.action,
         }
         if verdict.text:
             fields["text"] = verdict.text

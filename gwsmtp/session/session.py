@@ -134,7 +134,7 @@ class Session:
             self.roll_back()
             close_gently(self._wire, lingers=summary.reason not in BRISK, give_up=GatewayError)
             summary.helo = self.helo
-            summary.after = self.stage.value
+            summary.after = self.stage
             summary.duration_s = self.services.clock.monotonic() - self._started
             self.services.audit.emit(summary)
 

@@ -282,7 +282,7 @@ class Transaction:
     def _by_verdict(self, outcome: ScanOutcome) -> Reply | None:
         """What the verdict alone answers; None lets the message pass."""
         event = self.event
-        event.verdict = outcome.action.value
+        event.verdict = outcome.action
         if outcome.action is Action.ACCEPT:
             return None
         event.cause, event.category = outcome.rule, outcome.category
@@ -316,7 +316,7 @@ class Transaction:
         result = services.delivery.deliver(route, letter, patience_s, is_client_gone)
         event.delivery_s = services.clock.monotonic() - before
         event.hop = result.hop
-        event.outcome = result.outcome.value
+        event.outcome = result.outcome
         event.cause = event.cause or result.cause
         if result.refused:  # also of a message that was put off: its next try hears it at RCPT
             for key, mailbox in self.recipients.items():

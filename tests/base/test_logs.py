@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gwsmtp.base.audit import MessageEnded, SessionEnded
-from gwsmtp.base.clock import SystemClock
 from gwsmtp.base.eventlog import EventLog
-from gwsmtp.base.logs import LineHandler, LineWriter, setup
+from gwsmtp.base.lines import LineWriter
+from gwsmtp.base.logs import LineHandler, setup
 from gwsmtp.base.quoting import quoted
+from tests.support.realclock import RealClock
 
 
-class FixedClock(SystemClock):
+class FixedClock(RealClock):
     """Always the same second."""
 
     def iso(self) -> str:

@@ -9,7 +9,7 @@ from gwsmtp.base.clock import SystemClock
 from gwsmtp.base.decision import Action, Reason
 from gwsmtp.base.eventlog import EventLog
 from gwsmtp.base.exitcodes import ExitCode
-from gwsmtp.base.logs import LineWriter
+from gwsmtp.base.lines import LineWriter
 from gwsmtp.cli.decisions import RULES
 from gwsmtp.limits.policy import Offence
 from gwsmtp.limits.slots import Role, claim_slot, free_slot

@@ -8,7 +8,6 @@ import pytest
 
 from gwsmtp.base import replies
 from gwsmtp.base.address import Mailbox
-from gwsmtp.base.clock import SystemClock
 from gwsmtp.delivery.recipients import (
     NEGATIVE_S,
     POSITIVE_S,
@@ -19,9 +18,10 @@ from gwsmtp.delivery.recipients import (
 from gwsmtp.directory.domains import HostedDomain, RecipientRule, SmtpHost
 from gwsmtp.protocol.client import HopReply
 from tests.delivery.hops import hop, pool
+from tests.support.realclock import RealClock
 
 
-class MovedClock(SystemClock):
+class MovedClock(RealClock):
     """The real clock, set forward by hand."""
 
     def __init__(self) -> None:

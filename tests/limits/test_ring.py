@@ -6,19 +6,19 @@ from collections.abc import Iterator
 import pytest
 
 from gwsmtp.base.audit import Decided
-from gwsmtp.base.clock import SystemClock
 from gwsmtp.base.decision import Action, Reason
 from gwsmtp.base.ids import SessionIds
 from gwsmtp.limits import layout
 from gwsmtp.limits.arena import Table
 from gwsmtp.limits.layout import DECISION_WORDS, RING_SIZE, Decision
 from gwsmtp.limits.ring import RingWriter, read_decisions
+from tests.support.realclock import RealClock
 from tests.support.tables import make_table
 
 IDS = SessionIds(random.Random(1))
 
 
-class Clock(SystemClock):
+class Clock(RealClock):
     """A table time that each look moves by one."""
 
     def __init__(self) -> None:

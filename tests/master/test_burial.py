@@ -22,6 +22,7 @@ from gwsmtp.limits.policy import Policy
 from gwsmtp.limits.rangelock import RangeLock
 from gwsmtp.limits.slots import Role, SlotWriter, claim_slot, free_slot, read_slot, read_slots
 from gwsmtp.master.burial import HOLD_MS, LOOKS, Burial
+from tests.support.realclock import RealClock
 from tests.support.tables import SECRET, never_sleep
 from tests.support.wait import wait_for
 
@@ -29,7 +30,7 @@ OTHER_MASTER = (1 << 22, 1)
 """No process has this number."""
 
 
-class Clock(SystemClock):
+class Clock(RealClock):
     """Its table time stands still until it is moved."""
 
     def __init__(self) -> None:

@@ -1,9 +1,9 @@
 """A clock that a test moves by hand."""
 
-from gwsmtp.base.clock import SystemClock
+from tests.support.realclock import RealClock
 
 
-class MovedClock(SystemClock):
+class MovedClock(RealClock):
     """``ms`` is CLOCK_BOOTTIME, ``wall_s`` the wall clock."""
 
     def __init__(self, ms: int = 1_000_000, wall_s: float = 1_700_000_000.0) -> None:

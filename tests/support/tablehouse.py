@@ -31,6 +31,7 @@ from gwsmtp.limits.rangelock import RangeLock
 from gwsmtp.limits.ring import RingWriter
 from gwsmtp.limits.slots import Role, SlotState, SlotWriter, claim_slot
 from tests.support.gateway import merged, smallest_settings
+from tests.support.realclock import RealClock
 
 
 class Done(NamedTuple):
@@ -46,7 +47,7 @@ class Done(NamedTuple):
         return json.loads(self.out)
 
 
-class FixedClock(SystemClock):
+class FixedClock(RealClock):
     """The table's time as a test sets it."""
 
     def __init__(self, boot_ms: int) -> None:
