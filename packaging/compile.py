@@ -27,11 +27,11 @@ ROOT = Path(__file__).resolve().parent.parent
 MODULES = {
     "base": "address audit clock decision errors eventlog ids lines netmatch quoting peer reply "
     "replies stage",
-    "delivery": "attempt hop pool recipients route",
+    "delivery": "attempt hop places pool recipients route",
     "directory": "domains",
     "engine": "server",
-    "limits": "admission allow dictionary entrance guards identity peaks peers rangelock rate ring "
-    "shadow undo",
+    "limits": "admission allow dictionary entrance guards hops identity peaks peers rangelock "
+    "rate ring shadow undo",
     "net": "cache deadline wire",
     "process": "acceptor counters decisionlog door sparing worker",
     "protocol": "abnf client commands data events extensions hopcount params server state",

@@ -15,6 +15,7 @@ from gwsmtp.config.root import Config
 from gwsmtp.limits.admission import live_connections
 from gwsmtp.limits.arena import Table
 from gwsmtp.limits.clients import ClientView, count_clients, worst_clients
+from gwsmtp.limits.hops import HopView, read_hops
 from gwsmtp.limits.layout import CONTROL, Control
 from gwsmtp.limits.policy import Policy
 from gwsmtp.limits.shadow import forced_limits
@@ -58,6 +59,8 @@ class Reading:
     decisions: dict[Reason, int]
     worst: list[ClientView]
     slots: list[SlotView]
+    hops: list[HopView]
+    hops_overflow: int
 
 
 def read(table: Table, policy: Policy, now_ms: int, most: int) -> Reading:
@@ -79,6 +82,8 @@ def read(table: Table, policy: Policy, now_ms: int, most: int) -> Reading:
         decisions=sum_decisions(table),
         worst=worst_clients(table, policy, now_ms, most),
         slots=read_slots(table),
+        hops=read_hops(table),
+        hops_overflow=words[CONTROL + Control.HOPS_OVERFLOW],
     )
 
 
@@ -112,6 +117,11 @@ def frame(
             "evicted": after.evicted,
             "overflow": after.overflow,
             "shed": after.shed,
+        },
+        "next_hops": {
+            "most": config.delivery.max_connections,
+            "connections": {view.name: view.live for view in after.hops},
+            "overflow": after.hops_overflow,
         },
         "worst": [client_as_dict(view, wall) for view in after.worst],
         "workers": [

@@ -28,8 +28,9 @@ from gwsmtp.master.pidfile import read_pidfile
 
 _WORST = 10
 _LEAST_WORST = 3
-_OTHER_LINES = 21
+_OTHER_LINES = 22
 _PIPE_WIDTH = 100
+_HOPS_SHOWN = 3
 
 NextFrame = Callable[[], dict[str, Any]]
 
@@ -129,7 +130,7 @@ def _watch(console: Console, next_frame: NextFrame) -> None:
 
 def render(shown: dict[str, Any]) -> RenderableType:
     """A frame for people."""
-    parts: list[RenderableType] = [_head(shown), _listeners(shown), Text("")]
+    parts: list[RenderableType] = [_head(shown), _listeners(shown), _hops(shown), Text("")]
     if shown["rates"] is None:
         parts.append(Text("no rates: the table is a new one"))
     else:
@@ -166,6 +167,18 @@ def _listeners(shown: dict[str, Any]) -> Text:
         line.append(f", {known['overflow']} without a row", style="yellow")
     if shown["shadow"]:
         line.append(f"; in shadow by command: {', '.join(shown['shadow'])}", style="yellow")
+    return line
+
+
+def _hops(shown: dict[str, Any]) -> Text:
+    hops = shown["next_hops"]
+    busiest = list(hops["connections"].items())
+    parts = [f"{name} {live}/{hops['most']}" for name, live in busiest[:_HOPS_SHOWN]]
+    if len(busiest) > _HOPS_SHOWN:
+        parts.append(f"{len(busiest) - _HOPS_SHOWN} more")
+    line = Text(f"next hops: {', '.join(parts) or 'no connection'}")
+    if hops["overflow"]:
+        line.append(f"; {hops['overflow']} not counted", style="yellow")
     return line
 
 

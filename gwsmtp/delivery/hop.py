@@ -41,7 +41,8 @@ class HopTimeouts:
 
 class HopConnection:
     """An open dialogue with ``host``: commands are queued in ``protocol`` and spoken by
-    ``exchange``. ``opened_at``, ``idle_since`` and every ``give_up_at`` are monotonic seconds.
+    ``exchange``. ``opened_at``, ``idle_since`` and every ``give_up_at`` are monotonic seconds;
+    ``place`` is its pool's.
     """
 
     __slots__ = (
@@ -53,6 +54,7 @@ class HopConnection:
         "is_fresh",
         "messages",
         "opened_at",
+        "place",
         "protocol",
         "refusals",
     )
@@ -68,6 +70,7 @@ class HopConnection:
         self.is_fresh = True
         self.messages = 0
         self.refusals = 0
+        self.place = -1
 
     def has_spoken(self) -> bool:
         """Whether it has said anything that was not taken yet. Does not block."""

@@ -11,6 +11,8 @@ The file is an array of 64-bit words in the machine's own byte order (it never l
     rings          one for each slot: the last 1,024 decisions
     roll-ups       16,384 networks (/24, /48): tags, then rows
     clients        65,536 clients (/32, /64): tags, then rows
+    hop ledgers    one for each slot: 1,024 connections to next hops, a word each
+    next hops      1,024 of those that have connections now: tags, then rows
 
 Rules that keep it readable by every process of every version:
 
@@ -24,7 +26,8 @@ Rules that keep it readable by every process of every version:
 * A slot's page and ring have one writer at any time: the master while the slot is free or its child
   dead, the child in between. What stands behind the slots else is written under the admission lock.
 * A tag is the whole identity of a client or network, 0 where the row is empty; it is stored last
-  when a row is taken. Tags lie apart from rows so that a bucket of eight is read at once.
+  when a row is taken. (A next hop's is a hash; its name stands in its row.) Tags lie apart from
+  rows so that a bucket of eight is read at once.
 
 Words are aligned and stored by one machine instruction, so a reader never sees half a number.
 They are named by plain numbers in classes: a member of an IntEnum costs 0.1 µs each time it is
@@ -37,7 +40,7 @@ WORD = 8
 PAGE = 4096
 PAGE_WORDS = PAGE // WORD
 
-LAYOUT_VERSION = 3
+LAYOUT_VERSION = 4
 MAGIC = int.from_bytes(b"GWSMTPtb", "little")
 
 SLOT_COUNT = 64
@@ -112,6 +115,7 @@ class Control:
     FILTERED = 19  # 1 once a listener has had a filter: what it accepted may have inherited it
     SHED = 20  # clients that are shed now
     IS_SEEDED = 21  # 1 once what a snapshot remembers has been put in, or there was none
+    HOPS_OVERFLOW = 22  # connections to next hops for which there was no row or no entry
     KEPT_COUNT = 64  # words of a change that is being made, see limits.undo; 0: none
     KEPT_PLACE = 65  # where they stand
     KEPT = 66  # what stood there, at most a client's row
@@ -165,6 +169,20 @@ class Rollup:
 ROLLUP_WORDS = 4
 
 
+class Hop:
+    """Words of a next hop's row; it may be given to another hop while ``LIVE`` is 0."""
+
+    LIVE = 0
+    CLAIM = 1  # who waits for a place, see limits.hops
+    CLAIMED_MS = 2  # when it last said so
+    FULL_AT = 3  # the most connections it knows of
+    NAME = 4  # and 31 more
+
+
+HOP_NAME_WORDS = 32
+HOP_WORDS = Hop.NAME + HOP_NAME_WORDS
+
+
 class Decision:
     """Words of one entry of a ring. ``SEQUENCE`` publishes: stored last, counts from 1."""
 
@@ -185,6 +203,8 @@ ALLOW_COUNT = 256
 WAYS = 8
 CLIENT_COUNT = 65536
 ROLLUP_COUNT = 16384
+HOP_LEDGER_SIZE = 1024
+HOP_COUNT = 1024
 
 
 class Allow:
@@ -202,6 +222,8 @@ BLANK_CLIENT = memoryview(bytes(CLIENT_WORDS * WORD)).cast("Q")
 BLANK_TAGS = memoryview(bytes(CLIENT_COUNT * WORD)).cast("Q")
 BLANK_ROLLUP = memoryview(bytes(ROLLUP_WORDS * WORD)).cast("Q")
 BLANK_LEDGER = memoryview(bytes(LEDGER_SIZE * WORD)).cast("Q")
+BLANK_HOP = memoryview(bytes(HOP_WORDS * WORD)).cast("Q")
+BLANK_HOP_LEDGER = memoryview(bytes(HOP_LEDGER_SIZE * WORD)).cast("Q")
 
 CONTROL = PAGE_WORDS * (1 + SLOT_COUNT)
 ALLOW = CONTROL + PAGE_WORDS
@@ -211,8 +233,11 @@ ROLLUP_TAGS = _RINGS + SLOT_COUNT * RING_SIZE * DECISION_WORDS
 _ROLLUPS = ROLLUP_TAGS + ROLLUP_COUNT
 CLIENT_TAGS = _ROLLUPS + ROLLUP_COUNT * ROLLUP_WORDS
 _CLIENTS = CLIENT_TAGS + CLIENT_COUNT
-FILE_SIZE = WORD * (_CLIENTS + CLIENT_COUNT * CLIENT_WORDS)
-"""About 27 MiB, whatever the attack."""
+_HOP_LEDGERS = _CLIENTS + CLIENT_COUNT * CLIENT_WORDS
+HOP_TAGS = _HOP_LEDGERS + SLOT_COUNT * HOP_LEDGER_SIZE
+_HOPS = HOP_TAGS + HOP_COUNT
+FILE_SIZE = WORD * (_HOPS + HOP_COUNT * HOP_WORDS)
+"""About 28 MiB, whatever the attack."""
 
 
 def words_of(kind: type) -> dict[str, int]:
@@ -266,11 +291,34 @@ def rollup_row(row: int) -> int:
     return _ROLLUPS + row * ROLLUP_WORDS
 
 
+def hop_ledger(index: int) -> int:
+    """Word index of slot ``index``'s ledger of connections to next hops."""
+    if not 0 <= index < SLOT_COUNT:
+        raise IndexError(f"no slot {index}")
+    return _HOP_LEDGERS + index * HOP_LEDGER_SIZE
+
+
+def hop_row(row: int) -> int:
+    """Word index of next hop ``row``; its tag stands at ``HOP_TAGS + row``."""
+    return _HOPS + row * HOP_WORDS
+
+
+def hop_name(row: int) -> slice:
+    """The name of next hop ``row``, as a slice of all words."""
+    return slice(hop_row(row) + Hop.NAME, hop_row(row) + HOP_WORDS)
+
+
+def hop_column(word: int) -> slice:
+    """Word ``word`` of all next hops, as a slice of all words."""
+    return slice(_HOPS + word, _HOPS + HOP_COUNT * HOP_WORDS, HOP_WORDS)
+
+
 def _layout_hash() -> int:
-    kinds = (Header, Head, Control, Client, Rollup, Decision, Allow)
+    kinds = (Header, Head, Control, Client, Rollup, Decision, Allow, Hop)
     numbers = [LAYOUT_VERSION, PAGE, SLOT_COUNT, HEAD_WORDS, GAUGE_COUNT, TOTAL_COUNT, FILE_SIZE]
     numbers += [WAYS, CLIENT_WORDS, ROLLUP_WORDS, DECISION_WORDS, ALLOW_WORDS, BAD_COUNT]
     numbers += [CONTROL, ALLOW, _LEDGERS, _RINGS, ROLLUP_TAGS, _ROLLUPS, CLIENT_TAGS, _CLIENTS]
+    numbers += [_HOP_LEDGERS, HOP_TAGS, _HOPS, HOP_WORDS]
     numbers += [number for kind in kinds for number in words_of(kind).values()]
     numbers += [slot_head(0), slot_gauges(0), slot_totals(0)]
     text = ",".join(str(number) for number in numbers)

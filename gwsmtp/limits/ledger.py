@@ -15,6 +15,7 @@ from typing import Final
 
 from gwsmtp.limits import layout
 from gwsmtp.limits.arena import Table
+from gwsmtp.limits.hopledger import is_blank, recover_hops
 from gwsmtp.limits.layout import (
     CLIENT_COUNT,
     CONTROL,
@@ -54,13 +55,14 @@ def entries(table: Table, index: int) -> list[tuple[int, int, int]]:
 
 
 def recover(table: Table, dead: Collection[int]) -> int:
-    """Takes the connections of dead slots out of all counts; returns how many there were. So it
-    does with whatever stands in ledgers of free slots: who is forked into one meanwhile writes
-    nothing before the lock is free. Wants the lock; some ms.
+    """Takes the connections of dead slots out of all counts, those to next hops too; returns how
+    many clients' there were. So it does with whatever stands in ledgers of free slots: who is
+    forked into one meanwhile writes nothing before the lock is free. Wants the lock; some ms.
     """
     gone = {*dead, *_forgotten(table)}
     lost = [entry for index in gone for entry in entries(table, index)]
     _recompute(table, gone, lost)
+    recover_hops(table, gone)
     for index in gone:
         first = layout.ledger(index)
         table.words[first : first + LEDGER_SIZE] = layout.BLANK_LEDGER
@@ -77,6 +79,7 @@ def _forgotten(table: Table) -> list[int]:
         index
         for index in find_free(table)
         if bytes(words[layout.ledger(index) : layout.ledger(index) + LEDGER_SIZE]) != blank
+        or not is_blank(table, index)
     ]
 
 

@@ -1,7 +1,7 @@
 """What workers and the queue have in common: how mail leaves, as the configuration says.
 
-``delivery.max_connections`` of a next hop is divided among the processes: until the shared table
-counts them, each has a fixed share, so that all together stay below it.
+``delivery.max_connections`` of a next hop is counted in the shared table, over all processes. Each
+has a fixed share of it for the case that the table has no room for a hop.
 """
 
 import socket
@@ -13,6 +13,11 @@ from gwsmtp.config.paths import PathsGroup
 from gwsmtp.config.protocol import CLIENT_NAME
 from gwsmtp.config.root import Config
 from gwsmtp.delivery.hop import HopTimeouts
+from gwsmtp.delivery.pool import PlacesFor
+from gwsmtp.directory.domains import SmtpHost
+from gwsmtp.limits.arena import Table
+from gwsmtp.limits.hops import HopPlaces, PlacesAt
+from gwsmtp.limits.rangelock import RangeLock
 from gwsmtp.net.dial import Dialer
 from gwsmtp.net.offload import Offload
 from gwsmtp.process.context import QUEUE_DIRECTORY
@@ -65,11 +70,25 @@ def outbound_timeouts(config: Config) -> HopTimeouts:
     )
 
 
+def shared_places(
+    table: Table, slot_index: int, lock: RangeLock, limit: int, share: int
+) -> PlacesFor:
+    """The places at next hops that this process has in common with all others; once for each
+    process.
+    """
+    places = HopPlaces(table, slot_index, lock, limit, share)
+
+    def places_at(host: SmtpHost) -> PlacesAt:
+        return places.at(host.host, host.port)
+
+    return places_at
+
+
 def queue_share(connections: int) -> int:
-    """The queue's: an eighth, at least one."""
+    """How many deliveries to one hop the queue has at a time: an eighth, at least one."""
     return max(1, connections // 8)
 
 
 def worker_share(connections: int, workers: int) -> int:
-    """Each worker's: what the queue leaves, at least one."""
+    """Each worker's where the table counts nothing: what the queue leaves, at least one."""
     return max(1, (connections - queue_share(connections)) // workers)

@@ -28,6 +28,7 @@ from gwsmtp.delivery.queue import DeliveryQueue
 from gwsmtp.delivery.route import Route, Router
 from gwsmtp.delivery.spooled import SpooledDelivery
 from gwsmtp.directory.domains import Directory
+from gwsmtp.limits.rangelock import RangeLock
 from gwsmtp.limits.slots import Gauge, SlotWriter, Total
 from gwsmtp.net.offload import Offload, OffloadBusy
 from gwsmtp.process.bell import heard
@@ -40,6 +41,7 @@ from gwsmtp.process.outbound import (
     helo_names,
     outbound_timeouts,
     queue_share,
+    shared_places,
 )
 from gwsmtp.process.spoolroom import watch_room
 from gwsmtp.protocol.abnf import parse_forward_path
@@ -86,8 +88,14 @@ def _build(
     clock, rng = child.clock, random.Random(os.urandom(32))
     share = queue_share(config.delivery.max_connections)
     helo_name, forwards_helo = helo_names(config)
+    slot = child.context.slot_index
+    lock = RangeLock(child.table, slot, gevent.sleep)
     hops = HopPool(
-        build_dialer(config, clock), clock, helo_name, outbound_timeouts(config), limit=share
+        build_dialer(config, clock),
+        clock,
+        helo_name,
+        outbound_timeouts(config),
+        shared_places(child.table, slot, lock, config.delivery.max_connections, share),
     )
     delivery = SpooledDelivery(
         InlineDelivery(hops, disk, clock),

@@ -13,6 +13,7 @@ from gwsmtp.base.address import Mailbox
 from gwsmtp.base.ids import SessionIds
 from gwsmtp.config.root import Config
 from gwsmtp.delivery.attempt import InlineDelivery
+from gwsmtp.delivery.places import OwnPlaces
 from gwsmtp.delivery.pool import HopPool
 from gwsmtp.delivery.recipients import REFUSALS_PER_CONNECTION, RecipientVerifier
 from gwsmtp.delivery.route import Router
@@ -29,6 +30,7 @@ from gwsmtp.process.outbound import (
     helo_names,
     our_name,
     outbound_timeouts,
+    shared_places,
     worker_share,
 )
 from gwsmtp.protocol.extensions import Offer, StartTls
@@ -63,14 +65,20 @@ def build_services(
         clock,
         helo_name,
         timeouts,
-        limit=worker_share(config.delivery.max_connections, config.workers.number),
+        shared_places(
+            child.table,
+            child.context.slot_index,
+            guards.lock,
+            config.delivery.max_connections,
+            worker_share(config.delivery.max_connections, config.workers.number),
+        ),
     )
     callouts = HopPool(
         dialer,
         clock,
         helo_name,
         timeouts,
-        limit=CALLOUTS_PER_HOST,
+        lambda _: OwnPlaces(CALLOUTS_PER_HOST),
         max_refusals=REFUSALS_PER_CONNECTION,
     )
     return Services(

@@ -18,8 +18,10 @@ from gwsmtp.base.exitcodes import ExitCode
 from gwsmtp.cli.opened import WallTime
 from gwsmtp.cli.reading import frame, read
 from gwsmtp.config.loader import load_config
+from gwsmtp.limits.hops import HopPlaces
 from gwsmtp.limits.layout import CONTROL, Control
 from gwsmtp.limits.policy import Limit, Offence
+from gwsmtp.limits.rangelock import RangeLock
 from gwsmtp.limits.shadow import force_shadow
 from gwsmtp.limits.slots import (
     DECISION_TOTALS,
@@ -32,6 +34,7 @@ from gwsmtp.limits.slots import (
 )
 from tests.support.running import REPOSITORY
 from tests.support.tablehouse import TableHouse
+from tests.support.tables import never_sleep
 
 ONCE = ("top", "--interval", "0.1")
 
@@ -55,6 +58,9 @@ def busy(tables: TableHouse) -> TableHouse:
     queue.sign_in(procid.own_id(), tables.now_ms)
     queue.set_state(SlotState.READY, tables.now_ms)
     queue.set_gauge(Gauge.QUEUE_ITEMS, 41)
+    lock = RangeLock(tables.table, 0, never_sleep)
+    hop = HopPlaces(tables.table, 0, lock, 16, 1).at("mx.test", 25)
+    assert hop.take(0, 0) and hop.take(0, 0)
     return tables
 
 
@@ -71,6 +77,7 @@ def test_one_frame_as_text_without_escape_codes(busy: TableHouse) -> None:
     rows = [" ".join(line.split()) for line in done.out.splitlines()]
     assert rows[0].startswith("test: not running, this is what it left behind, counting for ")
     assert rows[1] == "sessions: plain 2/256; pressure 0; clients known: 2"
+    assert rows[2] == "next hops: mx.test:25 2/16"
     assert any(row.startswith(f"worker-0 {os.getpid()} 1 ready") for row in rows)
     assert any(row.startswith(f"worker-1 {os.getpid()} 1 dead") for row in rows)
     assert any(

@@ -10,6 +10,7 @@ from gevent import socket
 
 from gwsmtp.base.clock import SystemClock
 from gwsmtp.delivery.hop import HopTimeouts
+from gwsmtp.delivery.places import OwnPlaces
 from gwsmtp.delivery.pool import HopPool
 from gwsmtp.directory.domains import SmtpHost
 from gwsmtp.net.dial import Dialer
@@ -61,4 +62,11 @@ def pool(limit: int = 2, **more: float) -> HopPool:
     """A pool of connections with short timeouts."""
     clock = SystemClock()
     dialer = Dialer(Offload("names", 1, 10), clock)
-    return HopPool(dialer, clock, "gw.example.test", QUICK, limit=limit, **more)  # type: ignore[arg-type]
+    return HopPool(
+        dialer,
+        clock,
+        "gw.example.test",
+        QUICK,
+        lambda _: OwnPlaces(limit),
+        **more,  # type: ignore[arg-type]
+    )
