@@ -30,9 +30,9 @@ MODULES = {
     "delivery": "attempt hop places pool recipients route",
     "directory": "domains",
     "engine": "server",
-    "limits": "admission allow dictionary entrance guards hops identity peaks peers rangelock "
+    "limits": "admission allow answers dictionary entrance guards hops identity peaks peers rangelock "
     "rate ring shadow undo",
-    "net": "cache deadline wire",
+    "net": "deadline flights wire",
     "process": "acceptor counters decisionlog door sparing worker",
     "protocol": "abnf client commands data events extensions hopcount params server state",
     "scan": "client connection messages outcome parse pool stream wire",

@@ -13,8 +13,7 @@ Blocks the calling greenlet only, and not at all where the answer is cached (``c
 A mailbox that is not ASCII needs MAIL FROM:<> SMTPUTF8; of a host that does not offer it nothing is
 asked, and the answer, which says nothing of the mailbox, is not remembered.
 
-Limits: the cache is the worker's own until the shared table holds recipient answers, so it is
-empty after a restart, and each worker asks once.
+Limits: two workers that want the same at the same time both ask.
 """
 
 import logging
@@ -29,15 +28,12 @@ from gwsmtp.base.seams import Clock
 from gwsmtp.delivery.hop import HopConnection, HopFailure
 from gwsmtp.delivery.pool import HopPool
 from gwsmtp.directory.domains import HostedDomain, RecipientRule, SmtpHost
-from gwsmtp.net.cache import Cache
+from gwsmtp.limits.answers import POSITIVE, UNKNOWN, Answers, Fingerprint
+from gwsmtp.net.flights import Flights
 from gwsmtp.protocol.client import HopReply
 
 log = logging.getLogger(__name__)
 
-POSITIVE_S: Final = 3600.0
-STALE_S: Final = 31 * 86400.0
-NEGATIVE_S: Final = 300.0
-REMEMBERED: Final = 100_000
 REFUSALS_PER_CONNECTION: Final = 8
 GROUP: Final = 50
 """So many recipients are asked in one go at the most."""
@@ -62,19 +58,31 @@ def is_unknown(reply: HopReply) -> bool:
 class RecipientVerifier:
     """Answers whether a mailbox of a hosted domain exists; one per worker."""
 
-    __slots__ = ("_accept_unavailable", "_answers", "_clock", "_pool", "_refuses_null")
+    __slots__ = (
+        "_accept_unavailable",
+        "_answers",
+        "_clock",
+        "_flights",
+        "_hosts",
+        "_pool",
+        "_refuses_null",
+    )
 
-    def __init__(self, pool: HopPool, clock: Clock, *, accept_unavailable: bool) -> None:
+    def __init__(
+        self, pool: HopPool, clock: Clock, answers: Answers, *, accept_unavailable: bool
+    ) -> None:
         self._pool = pool
         self._clock = clock
         self._accept_unavailable = accept_unavailable
-        self._answers: Cache[str, Reply] = Cache(REMEMBERED)
+        self._answers = answers
+        self._hosts: dict[HostedDomain, str] = {}
+        self._flights: Flights[str, Reply] = Flights()
         self._refuses_null: set[str] = set()
 
     def cached(self, domain: HostedDomain, mailbox: Mailbox) -> Reply | None:
         """The reply to RCPT if it is known without asking; does not block."""
         if domain.rule is RecipientRule.CALLOUT:
-            return self._answers.fresh(mailbox.key, self._clock.monotonic())
+            return self._fresh(domain, mailbox.key)
         if domain.rule is RecipientRule.ANY:
             return replies.RECIPIENT_OK
         if domain.known is None:
@@ -89,19 +97,32 @@ class RecipientVerifier:
         asked next and may ride along. Never raises but for bugs.
         """
         key = mailbox.key
-        return self._answers.fly(key, lambda: self._ask(domain, mailbox, upcoming))
+        return self._flights.fly(key, lambda: self._ask(domain, mailbox, upcoming))
 
-    def refused_at_delivery(self, mailbox_key: str, reply: HopReply) -> None:
+    def refused_at_delivery(self, domain: HostedDomain, mailbox_key: str, reply: HopReply) -> None:
         """The host refused at delivery what it accepted when asked: it is unknown from now on."""
         if is_unknown(reply):
-            self._remember(mailbox_key, replies.UNKNOWN_MAILBOX)
+            self._remember(domain, mailbox_key, replies.UNKNOWN_MAILBOX)
+
+    def _fingerprint(self, domain: HostedDomain, mailbox_key: str) -> Fingerprint:
+        """Of a mailbox at the domain's hosts, whichever of them answers."""
+        hosts = self._hosts.get(domain)
+        if hosts is None:
+            hosts = self._hosts[domain] = " ".join(sorted(host.name for host in domain.hosts))
+        return self._answers.fingerprint(f"{hosts}\n{mailbox_key}".encode(errors="surrogateescape"))
+
+    def _fresh(self, domain: HostedDomain, mailbox_key: str) -> Reply | None:
+        fingerprint = self._fingerprint(domain, mailbox_key)
+        known = self._answers.fresh(fingerprint, self._clock.boot_ms())
+        if known == POSITIVE:
+            return replies.RECIPIENT_OK
+        return replies.UNKNOWN_MAILBOX if known == UNKNOWN else None
 
     def _ask(self, domain: HostedDomain, mailbox: Mailbox, upcoming: Sequence[Mailbox]) -> Reply:
-        now = self._clock.monotonic()
         group = {mailbox.key: mailbox}
         for other in upcoming:
             is_wanted = other.domain == mailbox.domain and len(group) < GROUP
-            if is_wanted and self._answers.fresh(other.key, now) is None:
+            if is_wanted and self._fresh(domain, other.key) is None:
                 group.setdefault(other.key, other)
         cause = "no host"
         for host in sorted(domain.hosts, key=lambda host: host.priority):
@@ -112,26 +133,27 @@ class RecipientVerifier:
                 continue
             for key, answer in zip(group, answers, strict=False):
                 if answer is not None:
-                    self._remember(key, answer)
+                    self._remember(domain, key, answer)
             if answers and answers[0] is not None:
                 return answers[0]
             cause = f"{host}: no final answer for the recipient"
-        return self._unanswered(mailbox.key, cause)
+        return self._unanswered(domain, mailbox.key, cause)
 
-    def _unanswered(self, key: str, cause: str) -> Reply:
-        stale = self._answers.usable(key, self._clock.monotonic())
-        if stale is not None and stale.is_positive:
-            return stale
+    def _unanswered(self, domain: HostedDomain, key: str, cause: str) -> Reply:
+        if self._answers.is_usable(self._fingerprint(domain, key), self._clock.boot_ms()):
+            return replies.RECIPIENT_OK
         accepted = self._accept_unavailable
         log.warning("event=callout-failed accepted=%s cause=%s", accepted, quoted(cause))
         return replies.RECIPIENT_OK if self._accept_unavailable else _UNAVAILABLE
 
-    def _remember(self, key: str, answer: Reply) -> None:
-        now = self._clock.monotonic()
+    def _remember(self, domain: HostedDomain, key: str, answer: Reply) -> None:
         if answer.is_positive:
-            self._answers.put(key, answer, now + POSITIVE_S, now + STALE_S)
+            kind = POSITIVE
         elif answer is replies.UNKNOWN_MAILBOX:
-            self._answers.put(key, answer, now + NEGATIVE_S, now + NEGATIVE_S)
+            kind = UNKNOWN
+        else:
+            return
+        self._answers.remember(self._fingerprint(domain, key), kind, self._clock.boot_ms())
 
     # On the wire ---------------------------------------------------------------------------
 

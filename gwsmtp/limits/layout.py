@@ -13,6 +13,7 @@ The file is an array of 64-bit words in the machine's own byte order (it never l
     clients        65,536 clients (/32, /64): tags, then rows
     hop ledgers    one for each slot: 1,024 connections to next hops, a word each
     next hops      1,024 of those that have connections now: tags, then rows
+    answers        131,072 recipients as their hosts answered, three words each
 
 Rules that keep it readable by every process of every version:
 
@@ -183,6 +184,19 @@ HOP_NAME_WORDS = 32
 HOP_WORDS = Hop.NAME + HOP_NAME_WORDS
 
 
+class Answer:
+    """Words of a recipient's answer; free where ``STATE`` is 0. The first two are the halves of its
+    fingerprint, each XOR the state, see limits.answers.
+    """
+
+    HIGH = 0
+    LOW = 1
+    STATE = 2
+
+
+ANSWER_WORDS = 3
+
+
 class Decision:
     """Words of one entry of a ring. ``SEQUENCE`` publishes: stored last, counts from 1."""
 
@@ -205,6 +219,7 @@ CLIENT_COUNT = 65536
 ROLLUP_COUNT = 16384
 HOP_LEDGER_SIZE = 1024
 HOP_COUNT = 1024
+ANSWER_COUNT = 131072
 
 
 class Allow:
@@ -236,8 +251,9 @@ _CLIENTS = CLIENT_TAGS + CLIENT_COUNT
 _HOP_LEDGERS = _CLIENTS + CLIENT_COUNT * CLIENT_WORDS
 HOP_TAGS = _HOP_LEDGERS + SLOT_COUNT * HOP_LEDGER_SIZE
 _HOPS = HOP_TAGS + HOP_COUNT
-FILE_SIZE = WORD * (_HOPS + HOP_COUNT * HOP_WORDS)
-"""About 28 MiB, whatever the attack."""
+_ANSWERS = _HOPS + HOP_COUNT * HOP_WORDS
+FILE_SIZE = WORD * (_ANSWERS + ANSWER_COUNT * ANSWER_WORDS)
+"""About 31 MiB, whatever the attack."""
 
 
 def words_of(kind: type) -> dict[str, int]:
@@ -313,12 +329,17 @@ def hop_column(word: int) -> slice:
     return slice(_HOPS + word, _HOPS + HOP_COUNT * HOP_WORDS, HOP_WORDS)
 
 
+def answer(number: int) -> int:
+    """Word index of answer ``number``."""
+    return _ANSWERS + number * ANSWER_WORDS
+
+
 def _layout_hash() -> int:
-    kinds = (Header, Head, Control, Client, Rollup, Decision, Allow, Hop)
+    kinds = (Header, Head, Control, Client, Rollup, Decision, Allow, Hop, Answer)
     numbers = [LAYOUT_VERSION, PAGE, SLOT_COUNT, HEAD_WORDS, GAUGE_COUNT, TOTAL_COUNT, FILE_SIZE]
     numbers += [WAYS, CLIENT_WORDS, ROLLUP_WORDS, DECISION_WORDS, ALLOW_WORDS, BAD_COUNT]
     numbers += [CONTROL, ALLOW, _LEDGERS, _RINGS, ROLLUP_TAGS, _ROLLUPS, CLIENT_TAGS, _CLIENTS]
-    numbers += [_HOP_LEDGERS, HOP_TAGS, _HOPS, HOP_WORDS]
+    numbers += [_HOP_LEDGERS, HOP_TAGS, _HOPS, HOP_WORDS, _ANSWERS, ANSWER_WORDS]
     numbers += [number for kind in kinds for number in words_of(kind).values()]
     numbers += [slot_head(0), slot_gauges(0), slot_totals(0)]
     text = ",".join(str(number) for number in numbers)

@@ -6,7 +6,7 @@ table made anew (another boot, a damaged file, another layout), with nobody conn
 and places are keyed with the table's secret, so the secret is in there as well: who keeps the
 result keeps it from others.
 
-Words of 64 bits in the machine's own order: a head, then each client's record, then a digest of
+Words of 64 bits in the machine's own order: a head, each client's record, each answer, a digest of
 all. The form is this module's own; where a row's words stand may change without it.
 
 Limits: a rate's stamps, what a limit has refused, and networks are not kept. What began before the
@@ -23,9 +23,12 @@ from typing import Final
 
 from gwsmtp.base.errors import TableError
 from gwsmtp.limits import layout
+from gwsmtp.limits.answers import load_answers, pack_answers
 from gwsmtp.limits.arena import Table
 from gwsmtp.limits.identity import Placement
 from gwsmtp.limits.layout import (
+    ANSWER_COUNT,
+    ANSWER_WORDS,
     BAD_COUNT,
     CLIENT_COUNT,
     CLIENT_TAGS,
@@ -37,8 +40,9 @@ from gwsmtp.limits.layout import (
 from gwsmtp.limits.peers import FORGET_MS, FORGET_STRIKES_MS, is_remembered
 
 _MAGIC: Final = int.from_bytes(b"GWSMTPsn", "little")
-_VERSION: Final = 1
-_HEAD_WORDS: Final = 8  # magic, version, words of a record, records, secret (2), wall time, 0
+_VERSION: Final = 2
+_WITHOUT_ANSWERS: Final = 1  # a version that has none, and says so by a 0
+_HEAD_WORDS: Final = 8  # magic, version, words of a record, records, secret (2), wall time, answers
 _DIGEST: Final = 16
 _MINUTE_MS: Final = 60_000
 _HALF: Final = 32
@@ -65,7 +69,9 @@ _TIMES: Final = (
     Client.SKETCH_MS,
 )
 _RECORD_WORDS: Final = 1 + len(_NUMBERS) + len(_TIMES) + BAD_COUNT
-LONGEST: Final = WORD * (_HEAD_WORDS + CLIENT_COUNT * _RECORD_WORDS) + _DIGEST
+LONGEST: Final = (
+    WORD * (_HEAD_WORDS + CLIENT_COUNT * _RECORD_WORDS + ANSWER_COUNT * ANSWER_WORDS) + _DIGEST
+)
 """Octets of the largest one."""
 
 
@@ -84,7 +90,9 @@ def pack(table: Table, now_ms: int, wall_ms: int) -> bytes:
     secret = table.secret
     head = [_MAGIC, _VERSION, _RECORD_WORDS, len(found) // _RECORD_WORDS]
     head += [int.from_bytes(half, "little") for half in (secret[:WORD], secret[WORD:])]
-    content = array("Q", (*head, wall_ms, 0, *found)).tobytes()
+    answers = pack_answers(table, now_ms, wall_ms)
+    count = len(answers) // ANSWER_WORDS
+    content = array("Q", (*head, wall_ms, count, *found, *answers)).tobytes()
     return content + _digest(content)
 
 
@@ -96,6 +104,7 @@ def load(table: Table, data: bytes, now_ms: int, wall_ms: int) -> int:
     content = _checked(data)
     table.words[CLIENT_TAGS : CLIENT_TAGS + CLIENT_COUNT] = layout.BLANK_TAGS
     _, _, length, count, low, high, saved_ms, _ = content[:_HEAD_WORDS]
+    answers = content[_HEAD_WORDS + count * length :].tolist()
     table.set_secret(low.to_bytes(WORD, "little") + high.to_bytes(WORD, "little"))
     # Where the wall clock was set back, no time has passed.
     placement, ahead_ms, taken = Placement(table), max(wall_ms, saved_ms) - now_ms, 0
@@ -112,6 +121,7 @@ def load(table: Table, data: bytes, now_ms: int, wall_ms: int) -> int:
             table.words[place : place + CLIENT_WORDS] = memoryview(client)
             table.words[CLIENT_TAGS + bucket + way] = record[0]
             taken += 1
+    load_answers(table, answers, now_ms, now_ms + ahead_ms)
     return taken
 
 
@@ -162,15 +172,15 @@ def _checked(data: bytes) -> "array[int]":
     if octets < WORD * _HEAD_WORDS or octets % WORD:
         raise TableError(f"only {len(data)} octets")
     content = array("Q", data[:octets])
-    magic, version, length, count, *_ = content[:_HEAD_WORDS]
+    magic, version, length, count, *_, answers = content[:_HEAD_WORDS]
     if magic != _MAGIC:
         raise TableError("not a snapshot of gwsmtp")
     if _digest(data[:octets]) != data[octets:]:
         raise TableError("damaged")
-    if version != _VERSION or length != _RECORD_WORDS:
+    if version not in (_VERSION, _WITHOUT_ANSWERS) or length != _RECORD_WORDS:
         raise TableError(f"other form (version {version}, ours is {_VERSION})")
-    if _HEAD_WORDS + count * length != len(content):
-        raise TableError(f"{count} clients, but {octets} octets")
+    if _HEAD_WORDS + count * length + answers * ANSWER_WORDS != len(content):
+        raise TableError(f"{count} clients and {answers} answers, but {octets} octets")
     return content
 
 

@@ -18,6 +18,7 @@ from gwsmtp.delivery.pool import HopPool
 from gwsmtp.delivery.recipients import REFUSALS_PER_CONNECTION, RecipientVerifier
 from gwsmtp.delivery.route import Router
 from gwsmtp.directory.domains import Directory
+from gwsmtp.limits.answers import Answers
 from gwsmtp.net.offload import Offload
 from gwsmtp.net.tlsmaterial import TlsMaterial
 from gwsmtp.process.bell import Bell
@@ -100,6 +101,7 @@ def build_services(
         verifier=RecipientVerifier(
             callouts,
             clock,
+            Answers(child.table, guards.lock),
             accept_unavailable=config.delivery.recipients_unavailable == "accept",
         ),
         scanner=scanner,

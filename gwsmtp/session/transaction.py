@@ -321,8 +321,9 @@ class Transaction:
         if result.refused:  # also of a message that was put off: its next try hears it at RCPT
             for key, mailbox in self.recipients.items():
                 refused = result.refused.get(mailbox.text)
-                if refused is not None:
-                    services.verifier.refused_at_delivery(key, refused)
+                domain = services.directory.hosted(mailbox.domain)
+                if refused is not None and domain is not None:
+                    services.verifier.refused_at_delivery(domain, key, refused)
         return result.reply
 
     def _spool_hidden(self, hidden: HiddenRecipients, prefix: bytes) -> Reply:

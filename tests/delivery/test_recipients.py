@@ -8,17 +8,15 @@ import pytest
 
 from gwsmtp.base import replies
 from gwsmtp.base.address import Mailbox
-from gwsmtp.delivery.recipients import (
-    NEGATIVE_S,
-    POSITIVE_S,
-    STALE_S,
-    RecipientVerifier,
-    is_unknown,
-)
+from gwsmtp.delivery.recipients import RecipientVerifier, is_unknown
 from gwsmtp.directory.domains import HostedDomain, RecipientRule, SmtpHost
+from gwsmtp.limits.answers import NEGATIVE_MS, POSITIVE_MS, STALE_MS, Answers
+from gwsmtp.limits.arena import Table
+from gwsmtp.limits.rangelock import RangeLock
 from gwsmtp.protocol.client import HopReply
 from tests.delivery.hops import hop, pool
 from tests.support.realclock import RealClock
+from tests.support.tables import make_table, never_sleep
 
 
 class MovedClock(RealClock):
@@ -26,10 +24,10 @@ class MovedClock(RealClock):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ahead_s = 0.0
+        self.ahead_ms = 0
 
-    def monotonic(self) -> float:
-        return super().monotonic() + self.ahead_s
+    def boot_ms(self) -> int:
+        return super().boot_ms() + self.ahead_ms
 
 
 def box(name: str) -> Mailbox:
@@ -46,9 +44,20 @@ def clock() -> MovedClock:
 
 
 @pytest.fixture
-def verifier(clock: MovedClock) -> Iterator[RecipientVerifier]:
+def table() -> Iterator[Table]:
+    table = make_table()
+    yield table
+    table.close()
+
+
+def answers(table: Table, slot: int = 0) -> Answers:
+    return Answers(table, RangeLock(table, slot, never_sleep))
+
+
+@pytest.fixture
+def verifier(clock: MovedClock, table: Table) -> Iterator[RecipientVerifier]:
     callouts = pool(max_refusals=8)
-    yield RecipientVerifier(callouts, clock, accept_unavailable=False)
+    yield RecipientVerifier(callouts, clock, answers(table), accept_unavailable=False)
     callouts.close()
 
 
@@ -90,22 +99,22 @@ def test_ages_of_answers(tmp_path: Path, verifier: RecipientVerifier, clock: Mov
         here = domain(next_hop.host)
         verifier.ask(here, box("a"))
         verifier.ask(here, box("unknown"))
-        clock.ahead_s = NEGATIVE_S + 1
+        clock.ahead_ms = NEGATIVE_MS
         assert verifier.cached(here, box("unknown")) is None
         assert verifier.cached(here, box("a")) is replies.RECIPIENT_OK
-        clock.ahead_s = POSITIVE_S + 1
+        clock.ahead_ms = POSITIVE_MS
         assert verifier.cached(here, box("a")) is None
     # The host is gone now: what was known to exist is good for 31 days.
     assert verifier.ask(here, box("a")) is replies.RECIPIENT_OK
     assert verifier.ask(here, box("unknown")) is replies.RECIPIENTS_UNAVAILABLE
-    clock.ahead_s = STALE_S + 1
+    clock.ahead_ms = STALE_MS
     assert verifier.ask(here, box("a")) is replies.RECIPIENTS_UNAVAILABLE
 
 
-def test_unavailable_may_mean_accepted(tmp_path: Path, clock: MovedClock) -> None:
+def test_unavailable_may_mean_accepted(tmp_path: Path, clock: MovedClock, table: Table) -> None:
     with hop(tmp_path) as next_hop:
         here = domain(next_hop.host)
-    lenient = RecipientVerifier(pool(), clock, accept_unavailable=True)
+    lenient = RecipientVerifier(pool(), clock, answers(table), accept_unavailable=True)
     assert lenient.ask(here, box("a")) is replies.RECIPIENT_OK
     assert lenient.cached(here, box("a")) is None
 
@@ -167,9 +176,9 @@ def test_refused_at_delivery_turns_the_answer(tmp_path: Path, verifier: Recipien
     with hop(tmp_path) as next_hop:
         here = domain(next_hop.host)
         verifier.ask(here, box("a"))
-        verifier.refused_at_delivery("a@example.test", HopReply(554, [b"5.7.1 content"]))
+        verifier.refused_at_delivery(here, "a@example.test", HopReply(554, [b"5.7.1 content"]))
         assert verifier.cached(here, box("a")) is replies.RECIPIENT_OK
-        verifier.refused_at_delivery("a@example.test", HopReply(550, [b"5.1.1 gone"]))
+        verifier.refused_at_delivery(here, "a@example.test", HopReply(550, [b"5.1.1 gone"]))
         assert verifier.cached(here, box("a")) is replies.UNKNOWN_MAILBOX
 
 
@@ -248,3 +257,32 @@ def test_what_a_host_says_cannot_forge_a_pair_of_the_log(
 def test_a_list_that_cannot_be_read_refuses_nobody_for_good(verifier: RecipientVerifier) -> None:
     here = HostedDomain("example.test", "root", (), RecipientRule.LIST, None)
     assert verifier.cached(here, box("a")) is replies.RECIPIENTS_UNAVAILABLE
+
+
+def test_what_one_worker_has_asked_all_know(
+    tmp_path: Path, verifier: RecipientVerifier, clock: MovedClock, table: Table
+) -> None:
+    other = RecipientVerifier(pool(), clock, answers(table, 1), accept_unavailable=False)
+    with hop(tmp_path, "rcpt:unknown*=550 5.1.1 no") as next_hop:
+        here, reloaded = domain(next_hop.host), domain(next_hop.host)
+        verifier.ask(here, box("a"))
+        verifier.ask(here, box("unknown"))
+        assert other.cached(reloaded, box("A")) is replies.RECIPIENT_OK
+        assert other.cached(reloaded, box("unknown")) is replies.UNKNOWN_MAILBOX
+        clock.ahead_ms = NEGATIVE_MS
+        assert other.ask(reloaded, box("unknown")) is replies.UNKNOWN_MAILBOX
+        assert verifier.cached(here, box("unknown")) is replies.UNKNOWN_MAILBOX
+        assert sum(line.startswith("RCPT") for line in next_hop.said()) == 3
+    clock.ahead_ms = POSITIVE_MS + NEGATIVE_MS
+    assert other.ask(reloaded, box("a")) is replies.RECIPIENT_OK  # stale, as the host is down
+
+
+def test_another_hosts_answers_are_nobodys(tmp_path: Path, verifier: RecipientVerifier) -> None:
+    with hop(tmp_path) as next_hop:
+        here = next_hop.host
+        verifier.ask(domain(here), box("a"))
+        moved = SmtpHost(here.host, here.port + 1)
+        for elsewhere in (domain(moved), domain(here, moved), domain()):
+            assert verifier.cached(elsewhere, box("a")) is None
+        assert verifier.cached(domain(here), box("a")) is replies.RECIPIENT_OK
+    assert verifier.ask(domain(moved), box("a")) is replies.RECIPIENTS_UNAVAILABLE

@@ -1,7 +1,9 @@
 """What outlives the table: packed with the wall clock's time, loaded under another boot's."""
 
+from array import array
 from collections.abc import Iterator
 from contextlib import ExitStack
+from hashlib import blake2b
 
 import pytest
 from hypothesis import given
@@ -168,6 +170,17 @@ def test_damage_is_noticed_and_changes_nothing(stack: ExitStack) -> None:
     is_refused()
     assert new.secret == SECRET
     assert row_of(new) == row_of(new, "192.0.2.9") == -1
+
+
+def test_one_of_the_version_before_which_has_no_answers_is_loaded(stack: ExitStack) -> None:
+    old = new_table(stack)
+    take(old, PENALTY_UNTIL=NOW + HOUR)
+    words = array("Q", pack(old, NOW, WALL)[:-16])
+    assert (words[1], words[7]) == (2, 0)
+    words[1] = 1
+    content = words.tobytes()
+    new = new_table(stack)
+    assert load(new, content + blake2b(content, digest_size=16).digest(), NOW, WALL) == 1
 
 
 def test_words_of_another_clock_are_no_reason_to_fail(stack: ExitStack) -> None:

@@ -21,10 +21,12 @@ from gwsmtp.delivery.attempt import InlineDelivery
 from gwsmtp.delivery.recipients import RecipientVerifier
 from gwsmtp.delivery.route import Router
 from gwsmtp.directory.domains import Directory, HostedDomain, RecipientRule, SmtpHost
+from gwsmtp.limits.answers import Answers
 from gwsmtp.limits.entrance import Entrance
 from gwsmtp.limits.identity import Placement, identify
 from gwsmtp.limits.peers import Peers
 from gwsmtp.limits.policy import Policy
+from gwsmtp.limits.rangelock import RangeLock
 from gwsmtp.net.offload import Offload
 from gwsmtp.net.wire import Wire, plain
 from gwsmtp.protocol.extensions import Offer, StartTls
@@ -41,7 +43,7 @@ from gwsmtp.session.tls import TlsService
 from gwsmtp.spool.draft import DraftBudget
 from gwsmtp.spool.item import Envelope
 from tests.delivery.hops import pool
-from tests.support.tables import make_defence, scratch_table
+from tests.support.tables import make_defence, never_sleep, scratch_table
 
 PATIENT = InboundTimeouts(10, 10, 10, 10)
 
@@ -229,7 +231,12 @@ class Rig:
             inline_patience_s=30,
             directory=Directory(domains),
             router=Router(),
-            verifier=RecipientVerifier(self._hops, clock, accept_unavailable=False),
+            verifier=RecipientVerifier(
+                self._hops,
+                clock,
+                Answers(self.table, RangeLock(self.table, 0, never_sleep)),
+                accept_unavailable=False,
+            ),
             scanner=self.scanner,
             delivery=InlineDelivery(self._hops, disk, clock),
             disk=disk,
