@@ -113,7 +113,8 @@ class HopPool:
                 connection, place = self._reusable(hop, helo_name, fresh)
                 if connection is not None:
                     return connection
-            if place == NO_PLACE:
+            if place == NO_PLACE and hop.seeker is None:
+                # While it seeks there was none just now: a busy pool takes no lock a message.
                 now_ms = self._clock.boot_ms()
                 place = hop.places.take(now_ms, now_ms)
         if place == NO_PLACE:

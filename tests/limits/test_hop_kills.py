@@ -96,7 +96,7 @@ def test_claiming_a_place(house: House) -> None:
     def prepare(table: Table) -> Prepared:
         hop = places_of(table, house.victim).at("shared.test", 25)
         assert hop.take(NOW, NOW) != NO_PLACE
-        return lambda: hop.take(NOW, NOW)
+        return lambda: hop.take(NOW, NOW - 1000)
 
     assert kill_at_every_store(house, prepare) >= 4
     place = house.hops[0].take(NOW + 1000, NOW + 1000)  # the claim of the dead stops nobody

@@ -30,6 +30,7 @@ from gwsmtp.limits.slots import Role, claim_slot
 from tests.support.tables import make_table, never_sleep
 
 NOW = 3_600_000
+LONG_AGO = NOW - 1000
 LIMIT = 4
 
 
@@ -100,15 +101,15 @@ def test_the_poorest_gets_the_next_place_and_then_all_have_alike(table: Table) -
     taken = fill(rich)
     rich.withdraw()
     while rich.held > poor.held:
-        assert poor.take(NOW, NOW) == NO_PLACE
+        assert poor.take(NOW, LONG_AGO) == NO_PLACE
         assert rich.is_claimed
         assert rich.must_yield(NOW, is_wanted=False)
         if not rich.must_yield(NOW, is_wanted=True):
             break
         rich.give_back(taken.pop())
         assert not rich.must_yield(NOW, is_wanted=True)  # there is a place for it now
-        assert rich.take(NOW, NOW - 5) == NO_PLACE  # which is not ours again
-        assert poor.take(NOW, NOW) > 0
+        assert rich.take(NOW, LONG_AGO - 5) == NO_PLACE  # which is not ours again
+        assert poor.take(NOW, LONG_AGO) > 0
     assert (rich.held, poor.held) == (2, 2)
 
 
@@ -116,22 +117,24 @@ def test_among_equals_who_has_waited_longest_is_first(table: Table) -> None:
     holder, early = two(table, 1)
     late = process(table, 1).at("mx.test", 25)
     (place,) = fill(holder)
-    assert early.take(NOW, NOW) == NO_PLACE
-    assert late.take(NOW + 5, NOW + 5) == NO_PLACE
+    assert early.take(NOW, LONG_AGO) == NO_PLACE
+    assert late.take(NOW + 5, LONG_AGO + 5) == NO_PLACE
     assert holder.must_yield(NOW + 5, is_wanted=True)
     holder.give_back(place)
-    assert late.take(NOW + 6, NOW + 5) == NO_PLACE
+    assert late.take(NOW + 6, LONG_AGO + 5) == NO_PLACE
     assert holder.take(NOW + 6, NOW + 6) == NO_PLACE
-    assert early.take(NOW + 7, NOW) > 0
+    assert early.take(NOW + 7, LONG_AGO) > 0
 
 
 def test_a_claim_ends_with_its_owner(table: Table) -> None:
     one, other = two(table)
     fill(one)
     other.take(NOW, NOW)
+    assert not one.is_claimed  # it has only just come
+    other.take(NOW, LONG_AGO)
     assert one.must_yield(NOW + CLAIM_MS - 1, is_wanted=True)
     assert not one.must_yield(NOW + CLAIM_MS, is_wanted=True)
-    other.take(NOW + CLAIM_MS, NOW)
+    other.take(NOW + CLAIM_MS, LONG_AGO)
     one.withdraw()
     assert one.is_claimed
     other.withdraw()
@@ -141,7 +144,7 @@ def test_a_claim_ends_with_its_owner(table: Table) -> None:
 def test_a_lower_limit_of_a_new_generation_is_its_own(table: Table) -> None:
     old, new = process(table, 8).at("mx.test", 25), process(table, 2).at("mx.test", 25)
     taken = fill(old)
-    assert new.take(NOW, NOW) == NO_PLACE
+    assert new.take(NOW, LONG_AGO) == NO_PLACE
     while old.must_yield(NOW, is_wanted=True):
         old.give_back(taken.pop())
     assert (len(taken), new.take(NOW, NOW) > 0) == (1, True)
