@@ -10,12 +10,12 @@ the row. A row is a hop's as long as somebody has a place at it; then anybody's 
 
 Who finds no place asks again every few hundredths of a second, and after a tenth *claims* one: one
 word says how many places the process has, how long it has waited, and who it is. The smallest word
-wins: the poorest first, among equals who has waited longest. While a claim stands nobody behind it takes a
-place, and who gives up a connection, or has one idle, looks at it (``must_yield``): idle ones are
-closed for it at once, others when the claimant has none at all or at least two fewer. So places end
-up shared evenly among those that want them, whoever is the busiest; a process without a place, the
-queue above all, gets the next one; and one alone may have them all. A claim that has not been
-renewed for half a second is nobody's: its process has got what it wanted, or is dead.
+wins: the poorest first, among equals who has waited longest. While a claim stands nobody behind it
+takes a place, and who gives up a connection, or has one idle, looks at it (``must_yield``): idle
+ones are closed for it at once, others when the claimant has none at all or at least two fewer. So
+places end up shared evenly among those that want them, whoever is the busiest; a process without a
+place, the queue above all, gets the next one; and one alone may have them all. A claim that has not
+been renewed for half a second is nobody's: its process has got what it wanted, or is dead.
 
 Without a row (1,024 hops have connections now), or an entry (1,024 of this process), a process
 falls back to a share of its own, which counts in no table, and ``HOPS_OVERFLOW`` tells.

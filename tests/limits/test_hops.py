@@ -130,15 +130,16 @@ def test_a_claim_ends_with_its_owner(table: Table) -> None:
     one, other = two(table)
     fill(one)
     other.take(NOW, NOW)
-    assert not one.is_claimed  # it has only just come
+    assert not one.must_yield(NOW, is_wanted=False)  # it has only just come
     other.take(NOW, LONG_AGO)
     assert one.must_yield(NOW + CLAIM_MS - 1, is_wanted=True)
     assert not one.must_yield(NOW + CLAIM_MS, is_wanted=True)
     other.take(NOW + CLAIM_MS, LONG_AGO)
-    one.withdraw()
-    assert one.is_claimed
-    other.withdraw()
-    assert not one.is_claimed
+    seen = []
+    for withdrawing in (one, other):
+        withdrawing.withdraw()
+        seen.append(one.is_claimed)
+    assert seen == [True, False]
 
 
 def test_a_lower_limit_of_a_new_generation_is_its_own(table: Table) -> None:
