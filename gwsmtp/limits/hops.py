@@ -59,7 +59,7 @@ BY_SHARE: Final = 0
 CLAIM_MS: Final = 500
 CLAIM_AFTER_MS: Final = 100
 """Claims of those who wait a millisecond would have busy processes open and close connections for
-each other all the time: 15 % of the CPU of a message (seen).
+each other all the time.
 """
 _HELD_SHIFT: Final = 56
 _SINCE_SHIFT: Final = 8
