@@ -30,8 +30,8 @@ MODULES = {
     "delivery": "attempt hop places pool recipients route",
     "directory": "domains",
     "engine": "server",
-    "limits": "admission allow answers dictionary entrance guards hops identity peaks peers "
-    "rangelock rate ring shadow undo",
+    "limits": "admission allow answers balance dictionary entrance guards hops identity layout "
+    "peaks peers rangelock rate ring shadow undo",
     "net": "deadline flights wire",
     "process": "acceptor counters decisionlog door sparing worker",
     "protocol": "abnf client commands data events extensions hopcount params server state",

@@ -36,34 +36,35 @@ named, and an admission names thirty.
 """
 
 import hashlib
+from typing import Final
 
-WORD = 8
-PAGE = 4096
-PAGE_WORDS = PAGE // WORD
+WORD: Final = 8
+PAGE: Final = 4096
+PAGE_WORDS: Final = PAGE // WORD
 
-LAYOUT_VERSION = 4
-MAGIC = int.from_bytes(b"GWSMTPtb", "little")
+LAYOUT_VERSION: Final = 4
+MAGIC: Final = int.from_bytes(b"GWSMTPtb", "little")
 
-SLOT_COUNT = 64
+SLOT_COUNT: Final = 64
 """Room for two generations of workers and the other roles."""
 
-GAUGE_COUNT = 32
-TOTAL_COUNT = 64
+GAUGE_COUNT: Final = 32
+TOTAL_COUNT: Final = 64
 
 
 class Header:
     """Words of page 0. ``MAGIC`` is stored last when a file is made."""
 
-    MAGIC = 0
-    LAYOUT_VERSION = 1
-    LAYOUT_HASH = 2
-    FILE_SIZE = 3
-    BOOT_ID_LOW = 4
-    BOOT_ID_HIGH = 5
-    GENERATION = 6
-    LEADER_PID = 7
-    LEADER_TICKS = 8
-    CREATED_MS = 9  # CLOCK_BOOTTIME
+    MAGIC: Final = 0
+    LAYOUT_VERSION: Final = 1
+    LAYOUT_HASH: Final = 2
+    FILE_SIZE: Final = 3
+    BOOT_ID_LOW: Final = 4
+    BOOT_ID_HIGH: Final = 5
+    GENERATION: Final = 6
+    LEADER_PID: Final = 7
+    LEADER_TICKS: Final = 8
+    CREATED_MS: Final = 9  # CLOCK_BOOTTIME
 
 
 class Head:
@@ -71,117 +72,117 @@ class Head:
     and when it is given back.
     """
 
-    STATE = 0
-    PID = 1
-    TICKS = 2
-    OWNER_PID = 3  # the master that forked it
-    OWNER_TICKS = 4
-    GENERATION = 5
-    ROLE = 6
-    NUMBER = 7
-    CLAIMED_MS = 8
-    READY_MS = 9
-    HEARTBEAT_MS = 10
+    STATE: Final = 0
+    PID: Final = 1
+    TICKS: Final = 2
+    OWNER_PID: Final = 3  # the master that forked it
+    OWNER_TICKS: Final = 4
+    GENERATION: Final = 5
+    ROLE: Final = 6
+    NUMBER: Final = 7
+    CLAIMED_MS: Final = 8
+    READY_MS: Final = 9
+    HEARTBEAT_MS: Final = 10
 
 
-HEAD_WORDS = 16
-_SLOT_GAUGES = HEAD_WORDS
-_SLOT_TOTALS = HEAD_WORDS + GAUGE_COUNT
+HEAD_WORDS: Final = 16
+_SLOT_GAUGES: Final = HEAD_WORDS
+_SLOT_TOTALS: Final = HEAD_WORDS + GAUGE_COUNT
 
-LISTENER_COUNT = 2
+LISTENER_COUNT: Final = 2
 """The plain listener and the SSL listener; counted apart (rows 11 and 29)."""
 
 
 class Control:
     """Words of the control page."""
 
-    LOCK_HOLDER = 0  # slot index + 1; +1 more than the slots: a master or a tool
-    HASH_KEY_LOW = 1
-    HASH_KEY_HIGH = 2
-    LISTENER_LIVE = 3  # and the next
-    PRESSURE = 5
-    PRESSURE_SINCE_MS = 6
-    PRESSURE_CAUSE = 7
-    CLIENTS_EVICTED = 8
-    CLIENTS_OVERFLOW = 9
-    ROLLUPS_EVICTED = 10
-    ROLLUPS_OVERFLOW = 11
-    PASSES = 12  # clients with a pass, as the leader counted them last
-    RECOVERIES = 13  # of dead processes that had open connections
-    RECOVERED_CONNECTIONS = 14
-    SHADOW_SET = 15  # a bit for each limit that a command has set
-    SHADOW_ON = 16  # what it has set it to
-    ALLOW_CHANGES = 17  # raised after each change of the allow list
-    SHED_CALLS = 18  # raised when a client has come so often while banned that it may be shed
-    FILTERED = 19  # 1 once a listener has had a filter: what it accepted may have inherited it
-    SHED = 20  # clients that are shed now
-    IS_SEEDED = 21  # 1 once what a snapshot remembers has been put in, or there was none
-    HOPS_OVERFLOW = 22  # connections to next hops for which there was no row or no entry
-    KEPT_COUNT = 64  # words of a change that is being made, see limits.undo; 0: none
-    KEPT_PLACE = 65  # where they stand
-    KEPT = 66  # what stood there, at most a client's row
+    LOCK_HOLDER: Final = 0  # slot index + 1; +1 more than the slots: a master or a tool
+    HASH_KEY_LOW: Final = 1
+    HASH_KEY_HIGH: Final = 2
+    LISTENER_LIVE: Final = 3  # and the next
+    PRESSURE: Final = 5
+    PRESSURE_SINCE_MS: Final = 6
+    PRESSURE_CAUSE: Final = 7
+    CLIENTS_EVICTED: Final = 8
+    CLIENTS_OVERFLOW: Final = 9
+    ROLLUPS_EVICTED: Final = 10
+    ROLLUPS_OVERFLOW: Final = 11
+    PASSES: Final = 12  # clients with a pass, as the leader counted them last
+    RECOVERIES: Final = 13  # of dead processes that had open connections
+    RECOVERED_CONNECTIONS: Final = 14
+    SHADOW_SET: Final = 15  # a bit for each limit that a command has set
+    SHADOW_ON: Final = 16  # what it has set it to
+    ALLOW_CHANGES: Final = 17  # raised after each change of the allow list
+    SHED_CALLS: Final = 18  # raised when a client has come so often that it may be shed
+    FILTERED: Final = 19  # 1 once a listener has had a filter: what it accepted may have it
+    SHED: Final = 20  # clients that are shed now
+    IS_SEEDED: Final = 21  # 1 once what a snapshot remembers has been put in, or there was none
+    HOPS_OVERFLOW: Final = 22  # connections to next hops for which there was no row or no entry
+    KEPT_COUNT: Final = 64  # words of a change that is being made, see limits.undo; 0: none
+    KEPT_PLACE: Final = 65  # where they stand
+    KEPT: Final = 66  # what stood there, at most a client's row
 
 
 class Client:
     """Words of a client's row. Times in ms of CLOCK_BOOTTIME but where said otherwise."""
 
-    LIVE = 0
-    TAT_CONNECTIONS = 1  # µs, see limits.rate
-    TAT_MESSAGES = 2
-    TAT_RECIPIENTS = 3
-    TAT_HANDSHAKES = 4
-    SCORE = 5  # thousandths of a point, at SCORE_MS
-    SCORE_MS = 6
-    PENALTY_UNTIL = 7
-    STRIKES = 8
-    STRIKE_MS = 9
-    PASS_UNTIL = 10
-    CLEAN_SESSIONS = 11
-    FIRST_SEEN = 12
-    LAST_SEEN = 13
-    ACCEPTED = 14  # recipients in the window that began at ACCEPTED_MS
-    ACCEPTED_BEFORE = 15  # in the window before
-    ACCEPTED_MS = 16
-    SKETCH = 17  # 64 bits of the bad recipients beyond eight
-    SKETCH_MS = 18
-    OVER_LIMIT = 19  # refused by limits, in the window that began at OVER_LIMIT_MS
-    OVER_LIMIT_MS = 20
-    TRIES = 21  # connections while banned, in the minute that began at TRIES_MS
-    TRIES_MS = 22
-    TAT_AUTH = 23
-    BAD = 24  # and seven more: fingerprint in the high half, minute + 1 in the low
-    AUTH_USER = 32  # and three more: fingerprint in the high half, then minute and count
-    PEAKS = 36  # 16 bits each, see limits.peaks
+    LIVE: Final = 0
+    TAT_CONNECTIONS: Final = 1  # µs, see limits.rate
+    TAT_MESSAGES: Final = 2
+    TAT_RECIPIENTS: Final = 3
+    TAT_HANDSHAKES: Final = 4
+    SCORE: Final = 5  # thousandths of a point, at SCORE_MS
+    SCORE_MS: Final = 6
+    PENALTY_UNTIL: Final = 7
+    STRIKES: Final = 8
+    STRIKE_MS: Final = 9
+    PASS_UNTIL: Final = 10
+    CLEAN_SESSIONS: Final = 11
+    FIRST_SEEN: Final = 12
+    LAST_SEEN: Final = 13
+    ACCEPTED: Final = 14  # recipients in the window that began at ACCEPTED_MS
+    ACCEPTED_BEFORE: Final = 15  # in the window before
+    ACCEPTED_MS: Final = 16
+    SKETCH: Final = 17  # 64 bits of the bad recipients beyond eight
+    SKETCH_MS: Final = 18
+    OVER_LIMIT: Final = 19  # refused by limits, in the window that began at OVER_LIMIT_MS
+    OVER_LIMIT_MS: Final = 20
+    TRIES: Final = 21  # connections while banned, in the minute that began at TRIES_MS
+    TRIES_MS: Final = 22
+    TAT_AUTH: Final = 23
+    BAD: Final = 24  # and seven more: fingerprint in the high half, minute + 1 in the low
+    AUTH_USER: Final = 32  # and three more: fingerprint in the high half, then minute and count
+    PEAKS: Final = 36  # 16 bits each, see limits.peaks
 
 
-BAD_COUNT = 8
-AUTH_USER_COUNT = 4
-CLIENT_WORDS = 40
+BAD_COUNT: Final = 8
+AUTH_USER_COUNT: Final = 4
+CLIENT_WORDS: Final = 40
 
 
 class Rollup:
     """Words of a network's row."""
 
-    LIVE = 0
-    TAT_CONNECTIONS = 1
-    LAST_SEEN = 2
+    LIVE: Final = 0
+    TAT_CONNECTIONS: Final = 1
+    LAST_SEEN: Final = 2
 
 
-ROLLUP_WORDS = 4
+ROLLUP_WORDS: Final = 4
 
 
 class Hop:
     """Words of a next hop's row; it may be given to another hop while ``LIVE`` is 0."""
 
-    LIVE = 0
-    CLAIM = 1  # who waits for a place, see limits.hops
-    CLAIMED_MS = 2  # when it last said so
-    FULL_AT = 3  # the most connections it knows of
-    NAME = 4  # and 31 more
+    LIVE: Final = 0
+    CLAIM: Final = 1  # who waits for a place, see limits.hops
+    CLAIMED_MS: Final = 2  # when it last said so
+    FULL_AT: Final = 3  # the most connections it knows of
+    NAME: Final = 4  # and 31 more
 
 
-HOP_NAME_WORDS = 32
-HOP_WORDS = Hop.NAME + HOP_NAME_WORDS
+HOP_NAME_WORDS: Final = 32
+HOP_WORDS: Final = Hop.NAME + HOP_NAME_WORDS
 
 
 class Answer:
@@ -189,70 +190,70 @@ class Answer:
     fingerprint, each XOR the state, see limits.answers.
     """
 
-    HIGH = 0
-    LOW = 1
-    STATE = 2
+    HIGH: Final = 0
+    LOW: Final = 1
+    STATE: Final = 2
 
 
-ANSWER_WORDS = 3
+ANSWER_WORDS: Final = 3
 
 
 class Decision:
     """Words of one entry of a ring. ``SEQUENCE`` publishes: stored last, counts from 1."""
 
-    SEQUENCE = 0
-    AT_MS = 1
-    SESSION = 2
-    CLIENT = 3  # tag
-    WHAT = 4  # reason, action, mode, listener: see limits.ring
-    COUNTER = 5
-    THRESHOLD = 6
-    WINDOW_S = 7
+    SEQUENCE: Final = 0
+    AT_MS: Final = 1
+    SESSION: Final = 2
+    CLIENT: Final = 3  # tag
+    WHAT: Final = 4  # reason, action, mode, listener: see limits.ring
+    COUNTER: Final = 5
+    THRESHOLD: Final = 6
+    WINDOW_S: Final = 7
 
 
-DECISION_WORDS = 8
-RING_SIZE = 1024
-LEDGER_SIZE = 4096
-ALLOW_COUNT = 256
-WAYS = 8
-CLIENT_COUNT = 65536
-ROLLUP_COUNT = 16384
-HOP_LEDGER_SIZE = 1024
-HOP_COUNT = 1024
-ANSWER_COUNT = 131072
+DECISION_WORDS: Final = 8
+RING_SIZE: Final = 1024
+LEDGER_SIZE: Final = 4096
+ALLOW_COUNT: Final = 256
+WAYS: Final = 8
+CLIENT_COUNT: Final = 65536
+ROLLUP_COUNT: Final = 16384
+HOP_LEDGER_SIZE: Final = 1024
+HOP_COUNT: Final = 1024
+ANSWER_COUNT: Final = 131072
 
 
 class Allow:
     """Words of an entry of the allow list; free where ``UNTIL_MS`` is 0."""
 
-    UNTIL_MS = 0
-    KIND = 1  # 4 or 6, times 256, plus the prefix length
-    HIGH = 2
-    LOW = 3
+    UNTIL_MS: Final = 0
+    KIND: Final = 1  # 4 or 6, times 256, plus the prefix length
+    HIGH: Final = 2
+    LOW: Final = 3
 
 
-ALLOW_WORDS = 4
+ALLOW_WORDS: Final = 4
 
-BLANK_CLIENT = memoryview(bytes(CLIENT_WORDS * WORD)).cast("Q")
-BLANK_TAGS = memoryview(bytes(CLIENT_COUNT * WORD)).cast("Q")
-BLANK_ROLLUP = memoryview(bytes(ROLLUP_WORDS * WORD)).cast("Q")
-BLANK_LEDGER = memoryview(bytes(LEDGER_SIZE * WORD)).cast("Q")
-BLANK_HOP = memoryview(bytes(HOP_WORDS * WORD)).cast("Q")
-BLANK_HOP_LEDGER = memoryview(bytes(HOP_LEDGER_SIZE * WORD)).cast("Q")
+BLANK_CLIENT: Final = memoryview(bytes(CLIENT_WORDS * WORD)).cast("Q")
+BLANK_TAGS: Final = memoryview(bytes(CLIENT_COUNT * WORD)).cast("Q")
+BLANK_ROLLUP: Final = memoryview(bytes(ROLLUP_WORDS * WORD)).cast("Q")
+BLANK_LEDGER: Final = memoryview(bytes(LEDGER_SIZE * WORD)).cast("Q")
+BLANK_HOP: Final = memoryview(bytes(HOP_WORDS * WORD)).cast("Q")
+BLANK_HOP_LEDGER: Final = memoryview(bytes(HOP_LEDGER_SIZE * WORD)).cast("Q")
 
-CONTROL = PAGE_WORDS * (1 + SLOT_COUNT)
-ALLOW = CONTROL + PAGE_WORDS
-_LEDGERS = ALLOW + ALLOW_COUNT * ALLOW_WORDS
-_RINGS = _LEDGERS + SLOT_COUNT * LEDGER_SIZE
-ROLLUP_TAGS = _RINGS + SLOT_COUNT * RING_SIZE * DECISION_WORDS
-_ROLLUPS = ROLLUP_TAGS + ROLLUP_COUNT
-CLIENT_TAGS = _ROLLUPS + ROLLUP_COUNT * ROLLUP_WORDS
-_CLIENTS = CLIENT_TAGS + CLIENT_COUNT
-_HOP_LEDGERS = _CLIENTS + CLIENT_COUNT * CLIENT_WORDS
-HOP_TAGS = _HOP_LEDGERS + SLOT_COUNT * HOP_LEDGER_SIZE
-_HOPS = HOP_TAGS + HOP_COUNT
-_ANSWERS = _HOPS + HOP_COUNT * HOP_WORDS
-FILE_SIZE = WORD * (_ANSWERS + ANSWER_COUNT * ANSWER_WORDS)
+CONTROL: Final = PAGE_WORDS * (1 + SLOT_COUNT)
+ALLOW: Final = CONTROL + PAGE_WORDS
+_LEDGERS: Final = ALLOW + ALLOW_COUNT * ALLOW_WORDS
+_RINGS: Final = _LEDGERS + SLOT_COUNT * LEDGER_SIZE
+ROLLUP_TAGS: Final = _RINGS + SLOT_COUNT * RING_SIZE * DECISION_WORDS
+_ROLLUPS: Final = ROLLUP_TAGS + ROLLUP_COUNT
+CLIENT_TAGS: Final = _ROLLUPS + ROLLUP_COUNT * ROLLUP_WORDS
+_CLIENTS: Final = CLIENT_TAGS + CLIENT_COUNT
+_HOP_LEDGERS: Final = _CLIENTS + CLIENT_COUNT * CLIENT_WORDS
+HOP_TAGS: Final = _HOP_LEDGERS + SLOT_COUNT * HOP_LEDGER_SIZE
+_HOPS: Final = HOP_TAGS + HOP_COUNT
+_ANSWERS: Final = _HOPS + HOP_COUNT * HOP_WORDS
+FILE_SIZE: Final = WORD * (_ANSWERS + ANSWER_COUNT * ANSWER_WORDS)
 """About 31 MiB, whatever the attack."""
 
 
@@ -346,4 +347,4 @@ def _layout_hash() -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-LAYOUT_HASH = _layout_hash()
+LAYOUT_HASH: Final = _layout_hash()
