@@ -102,7 +102,7 @@ class Admission:
 
     def enter_unnamed(self, listener: int, now_ms: int) -> Entrance:
         """A place for a proxy's connection whose client is not known yet, or why there is none. May
-        sleep before it has the lock. ``end_unnamed`` must follow, whatever becomes of it.
+        sleep before it has the lock. ``end_unnamed`` must follow where it was let in.
         """
         self._lock.hold()
         try:
