@@ -8,6 +8,7 @@ named: the namespace goes with the last process and socket in it. No outside pro
 """
 
 import ctypes
+import errno
 import fcntl
 import os
 import socket
@@ -15,12 +16,26 @@ import struct
 from types import TracebackType
 from typing import Self
 
+from tests.support.wait import wait_for
+
 _CLONE_NEWNET = 0x40000000
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCSIFADDR = 0x8913, 0x8914, 0x8916
 _IFF_UP = 1
 _IFREQ = "16sH22x"
 _LOOPBACK = b"lo"
 _HOST_BITS = 128
+
+
+def _can_be_bound(address: str) -> bool:
+    """An address is tentative until a worker of the kernel has come to it (RFC 4862 5.4)."""
+    with socket.socket(socket.AF_INET6) as sock:
+        try:
+            sock.bind((address, 0))
+        except OSError as error:
+            if error.errno != errno.EADDRNOTAVAIL:
+                raise
+            return False
+    return True
 
 
 class NetSpace:
@@ -69,6 +84,8 @@ class NetSpace:
                 octets = socket.inet_pton(socket.AF_INET6, address)
                 request = struct.pack("16sIi", octets, _HOST_BITS, index)  # struct in6_ifreq
                 fcntl.ioctl(sock, _SIOCSIFADDR, request)
+        for address in self._addresses:
+            wait_for(lambda it=address: _can_be_bound(it), f"{address} in the new network")  # type: ignore[misc]
 
     def _call(self, name: str, *arguments: int) -> None:
         if getattr(self._libc, name)(*arguments):
